@@ -2,7 +2,7 @@
 
 Hadoop sets the permissions of each file that it creates. Its native library does that at once, but it is not among
 Spark's jars; without it, Hadoop starts ``chmod``, some sixty times for each model that is saved. ``LocalFiles.java`` is
-Hadoop's own file system with another way to set them. Janino compiles it, the compiler of Spark's generated classes.
+Hadoop's own file system with another way to set them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j has no types
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
+
+from tidemill.training.java_source import loader_of
 
 SOURCE = Path(__file__).with_name("LocalFiles.java")
 CLASS = "tidemill.LocalFiles"
@@ -28,9 +30,7 @@ def use_local_files(spark: SparkSession) -> None:
     """
     jvm: Any = spark.sparkContext._jvm
     try:
-        compiler = jvm.org.codehaus.janino.SimpleCompiler()
-        compiler.cook(SOURCE.read_text(encoding="utf-8"))
-        loader = compiler.getClassLoader()
+        loader = loader_of(spark, SOURCE)
         file_systems, any_file = jvm.org.apache.hadoop.fs.FileSystem, jvm.java.net.URI("file:///")
         settings = jvm.org.apache.hadoop.conf.Configuration(spark.sparkContext._jsc.hadoopConfiguration())
         settings.setClassLoader(loader)

@@ -24,6 +24,7 @@ from tidemill.errors import TrainingFailed
 from tidemill.training import driver as drivers
 from tidemill.training.driver import Driver, did_not_start, is_own_machine, local
 from tidemill.training.local_files import use_local_files
+from tidemill.training.task_settings import keep_task_settings
 
 GLOB_SIGNS = "\\*?[]{}"
 LOOK_SECONDS = 0.02
@@ -65,6 +66,7 @@ def connected(driver: Driver, master: str | None, folder: Path, logs: Path, litt
         if is_own_machine(master):
             use_local_files(spark)
             keep_no_records(spark)
+            keep_task_settings(spark)
         return spark
     again = drivers.start(master, folder, logs, little, archived=False)
     return connected(again, master, folder, logs, little)
@@ -92,8 +94,8 @@ def connect(driver: Driver, folder: Path) -> SparkSession:
 def keep_no_records(spark: SparkSession) -> None:
     """Have Spark keep no records of its jobs and plans, about a tenth of its work in a generation. They are for its own
     web pages, which it does not serve; no setting turns them off."""
-    jvm: Any = spark.sparkContext._jvm
     try:
+        jvm: Any = spark.sparkContext._jvm
         spark._jsparkSession.sharedState()  # adds the second of them
         bus = spark.sparkContext._jsc.sc().listenerBus()
         for name in RECORDERS:

@@ -1,0 +1,30 @@
+"""Settings of Spark SQL at hand in the threads that run tasks.
+
+Spark 4.2 asks a setting for each value that it takes out of a row or an array by its type, as in ``VectorAssembler``
+and in its check of vectors for NaN. In a task it makes a new object of all settings each time: half of a task's
+time. ``TaskSettings.java`` gives it one, in the place where Spark itself keeps a thread's.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j has no types
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from tidemill.training.java_source import instance_of, loader_of
+
+SOURCE = Path(__file__).with_name("TaskSettings.java")
+CLASS = "tidemill.TaskSettings"
+
+log = logging.getLogger(__name__)
+
+
+def keep_task_settings(spark: SparkSession) -> None:
+    """Have the tasks use the session's settings as they are now. The driver must be Spark's only process."""
+    try:
+        instance_of(spark, loader_of(spark, SOURCE), CLASS).install(spark._jsparkSession.sessionState().conf())
+    except (Py4JError, PySparkException, OSError) as error:
+        log.warning("Spark looks up its settings for each value: %s", error)
