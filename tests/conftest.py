@@ -34,7 +34,8 @@ BROKERS: list[SharedBroker] = []  # those that this worker uses
 FIRST = ("spark", "e2e", "pipelines", "kafka", "console")  # what takes longest, so that no worker waits at the end
 
 hypothesis.settings.register_profile("random", deadline=None)  # how long an example takes is no promise
-hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+# The same examples each day; others, and more of them, in `make fuzz`.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=40)
 hypothesis.settings.load_profile("repeatable")  # `make fuzz` looks for further examples
 
 

@@ -232,6 +232,7 @@ def test_an_api_that_dies_at_any_boundary_answers_a_repeated_request_rightly(kaf
         assert in_log(posting.run, kafka) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.nightly  # by day, the workers' own tests bring rows to the one writer
 def test_rows_through_workers_are_written_once(kafka: str, tmp_path: Path) -> None:
     """Clients post through two workers while one of these is killed, then the process that writes: what was answered as
     accepted is in the log once, the rows of one request are there together or not at all, and no worker is left."""

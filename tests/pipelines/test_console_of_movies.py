@@ -14,7 +14,7 @@ from tests.support.console_run import Addresses, consoled
 from tests.support.pipeline_run import SHORTER
 from tidemill.run.folder import Run
 
-pytestmark = pytest.mark.timeout(900)  # with its part of the machine only
+pytestmark = [pytest.mark.timeout(900), pytest.mark.nightly]  # with its part of the machine only
 
 A_TITLE = re.compile(r"\w+ \(\d{4}\)")  # as "Amber Kiln (1959)"
 FOUND = re.compile(r", The \(\d{4}\)")  # by the search for "the"
@@ -40,7 +40,7 @@ def movies(trained_run: Callable[[str, str | None], Run]) -> Iterator[Addresses]
         yield found
 
 
-@pytest.mark.parametrize("width", [WIDE, pytest.param(PHONE, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("width", [WIDE, PHONE])
 def test_titles_are_found_rated_and_recommended(
     browser: Browser, movies: Addresses, width: int, tmp_path: Path
 ) -> None:
@@ -62,7 +62,7 @@ def test_titles_are_found_rated_and_recommended(
         assert visit.shot(f"movie-ratings-try{end}", tmp_path).stat().st_size < 150_000
 
 
-@pytest.mark.parametrize("width", [WIDE, pytest.param(PHONE, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("width", [WIDE, PHONE])
 def test_every_page_opens(browser: Browser, movies: Addresses, width: int) -> None:
     """Each page of a pipeline without clusters and classes opens too, and says what it has not."""
     texts = {
@@ -77,7 +77,6 @@ def test_every_page_opens(browser: Browser, movies: Addresses, width: int) -> No
             visit.settled()
 
 
-@pytest.mark.nightly
 def test_clusters_on_a_map(browser: Browser, trained_run: Callable[[str, str | None], Run], tmp_path: Path) -> None:
     """Clusters of places are drawn on a map, without anything from elsewhere."""
     run = trained_run("denver-crime", None)

@@ -26,9 +26,9 @@ PRODUCT = {"name", "price", "actual_price", "discount", "rating", "rating_count"
 NIGHTLY = pytest.mark.nightly
 
 
-def pipeline(name: str, real: Path, checked: str) -> Any:
-    """A fixture of the ready pipeline on its sample and on the real file; ``checked`` says which of them every check
-    runs, the other is for the night."""
+def pipeline(name: str, real: Path, checked: str | None = None) -> Any:
+    """A fixture of the ready pipeline on its sample and on the real file; ``checked`` is the one of them that is for
+    every day, the other is for the night; without it both are."""
     places = [pytest.param(place, marks=() if place == checked else NIGHTLY) for place in ("sample", "real")]
 
     @pytest.fixture(scope="module", params=places)
@@ -43,7 +43,7 @@ smart_home = pipeline("smart-home", SMART_HOME, "real")
 dutch_electricity = pipeline("dutch-electricity", ELECTRICITY, "real")
 denver_crime = pipeline("denver-crime", DENVER, "sample")
 amazon_sales = pipeline("amazon-sales", AMAZON, "real")
-price_paid = pipeline("price-paid", PRICE_PAID, "real")
+price_paid = pipeline("price-paid", PRICE_PAID)  # by day, `tests/spark/test_own_files.py` has its file
 movie_ratings = pipeline("movie-ratings", RATINGS, "sample")
 
 

@@ -98,6 +98,7 @@ def test_amazon_sales(trained_run: TrainedRun) -> None:
     assert 0 < lookalike.generations[-1].against["previous"].checks["overlap_at_10"] < 1
 
 
+@NIGHTLY
 def test_price_paid(trained_run: TrainedRun) -> None:
     """Prices are predicted better than by their mean."""
     verdict = verdict_on(trained_run, "price-paid", PRICE_PAID)
@@ -145,6 +146,7 @@ def turned_run(folder: Path, scheme: str) -> Run:
     return run
 
 
+@NIGHTLY  # by day, the tests of replay itself
 def test_replay_prefers_the_scheme_that_forgets(spark: SparkSession, tmp_path: Path) -> None:
     """Where a relation turns round, a windowed replay of a cumulative run beats it, with the interval; a second replay
     has nothing left to do."""

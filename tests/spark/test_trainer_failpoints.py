@@ -43,7 +43,7 @@ with stage(join_run(load(sys.argv[1]), Path(sys.argv[2])), "trainer") as me:
 """
 
 
-BY_DAY = ["generation.begun", "generation.renamed", "generation.publishing", "generation.published"]
+BY_DAY = ["generation.renamed", "generation.publishing"]
 
 
 class Small:

@@ -49,7 +49,7 @@ with stage(new_run(Path(sys.argv[1])), "serve") as me:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.nightly)])
 def test_no_worker_outlives_the_stage(run: Run, tmp_path: Path, number: signal.Signals) -> None:
     """However the stage's process ends, its workers end with it, also with connections open; the log of all is in the
     stage's file."""
