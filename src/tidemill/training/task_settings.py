@@ -18,6 +18,9 @@ from tidemill.training.java_source import instance_of, loader_of
 
 SOURCE = Path(__file__).with_name("TaskSettings.java")
 CLASS = "tidemill.TaskSettings"
+# Left to its default: without generated code a task fails where a function takes an array of vectors, as that of
+# Spark's nearest neighbours.
+FACTORY_MODE = "spark.sql.codegen.factoryMode"
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,8 @@ log = logging.getLogger(__name__)
 def keep_task_settings(spark: SparkSession) -> None:
     """Have the tasks use the session's settings as they are now. The driver must be Spark's only process."""
     try:
-        instance_of(spark, loader_of(spark, SOURCE), CLASS).install(spark._jsparkSession.sessionState().conf())
+        settings = spark._jsparkSession.sessionState().conf().clone()
+        settings.unsetConf(FACTORY_MODE)
+        instance_of(spark, loader_of(spark, SOURCE), CLASS).install(settings)
     except (Py4JError, PySparkException, OSError) as error:
         log.warning("Spark looks up its settings for each value: %s", error)
