@@ -181,6 +181,7 @@ def test_missing_jar(folder: Path) -> None:
     assert str(jars) in caught.value.hint
 
 
+@pytest.mark.nightly
 def test_two_on_one_folder(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A data folder that another Kafka is at work on is refused, by us or, when it came later, by Kafka itself."""
     monkeypatch.setattr(module, "FREE_SECONDS", 0.2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import LogisticRegression
 from pyspark.ml.feature import OneHotEncoder, StandardScaler, StringIndexer, VectorAssembler
@@ -56,6 +57,7 @@ def test_the_files_and_the_model_are_sparks(spark: SparkSession, tmp_path: Path)
         assert [row["probability"] for row in loaded.transform(frame).collect()] == wanted
 
 
+@pytest.mark.nightly
 def test_a_file_system_that_keeps_checksums(spark: SparkSession, tmp_path: Path) -> None:
     """Where Hadoop keeps checksums beside its files, the pipeline's metadata is read all the same."""
     jvm = spark.sparkContext._jvm

@@ -439,7 +439,7 @@ EXAMPLES = os.environ.get("TIDEMILL_MODEL_EXAMPLES")
 
 @pytest.mark.slow
 @pytest.mark.hypothesis
-@pytest.mark.parametrize("examples", [60, pytest.param(int(EXAMPLES or 400), marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("examples", [30, pytest.param(int(EXAMPLES or 400), marks=pytest.mark.nightly)])
 def test_the_collector_does_what_the_plain_list_does(examples: int) -> None:
     """Whatever happens in whatever order, the batches are those that are cut from the plain list of rows."""
     run_state_machine_as_test(
