@@ -36,7 +36,7 @@ FIRST = ("spark", "e2e", "pipelines", "kafka", "console")  # what takes longest,
 hypothesis.settings.register_profile("random", deadline=None)  # how long an example takes is no promise
 # The same examples each day; others, and more of them, in `make fuzz`.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25)
-hypothesis.settings.load_profile("repeatable")  # `make fuzz` looks for further examples
+hypothesis.settings.load_profile("repeatable")
 
 
 def pytest_configure() -> None:

@@ -1,9 +1,8 @@
 """The headline test, after Apache Kafka's own system test of transactions: kill everything, again and again, and count.
 
-100,000 rows go through in batches of 4,000. Each stage is stopped once (SIGSTOP) for longer than the
-session, request and transaction timeouts, and goes on. Then every process is killed with SIGKILL, by night three
-times, each time after further progress: producer, collector, broker, trainer, and the whole run. Then every row is
-looked for.
+100,000 rows go through in batches of 4,000. Each stage is stopped once (SIGSTOP) for longer than the session, request
+and transaction timeouts, and goes on. Then every process is killed with SIGKILL, by night three times, each time after
+further progress: producer, collector, broker, trainer, and the whole run. Then every row is looked for.
 """
 
 from __future__ import annotations
