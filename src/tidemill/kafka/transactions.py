@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -17,9 +18,52 @@ REQUEST_SECONDS = 300  # in which the rows of one HTTP request get into the log:
 OPEN_SECONDS = REQUEST_SECONDS + 15.0  # the transaction of a dead writer has ended then: Kafka looks every 10 s
 
 
+class TransactionalProducer(Producer):  # type: ignore[misc]  # the client has no types
+    """Kafka's producer, whose fatal errors, such as that it is shut out, always come as a KafkaException."""
+
+    def poll(self, timeout: float = -1) -> int:
+        with fatal_errors():
+            events: int = super().poll(timeout)
+            return events
+
+    def flush(self, timeout: float = -1) -> int:
+        with fatal_errors():
+            left: int = super().flush(timeout)
+            return left
+
+    def commit_transaction(self, timeout: float = -1) -> None:
+        with fatal_errors():
+            super().commit_transaction(timeout)
+
+    def abort_transaction(self, timeout: float = -1) -> None:
+        with fatal_errors():
+            super().abort_transaction(timeout)
+
+    def leave(self) -> None:
+        """Drop what is not sent yet."""
+        with suppress(KafkaException):  # one that is shut out is told so once more
+            self.purge()
+            self.poll(0)
+
+
+@contextmanager
+def fatal_errors() -> Iterator[None]:
+    """Raise the client's own error where it comes as a SystemError: with a fatal error on its way the client may still
+    call its logger, which Python refuses."""
+    try:
+        yield
+    except SystemError as error:
+        cause = error.__cause__
+        while isinstance(cause, SystemError):
+            cause = cause.__cause__
+        if isinstance(cause, KafkaException):
+            raise cause from None
+        raise
+
+
 def transactional_producer(
     connection: KafkaConnection, name: str, most_bytes: int, linger_ms: int = 5, **more: object
-) -> Producer:
+) -> TransactionalProducer:
     """A producer whose rows Kafka takes once, in order, in all replicas.
 
     Args:
@@ -37,7 +81,7 @@ def transactional_producer(
         linger_ms=linger_ms,
         **more,
     )
-    return Producer(settings)
+    return TransactionalProducer(settings)
 
 
 def until_done(call: Callable[[], object], action: str, explain: Callable[[], None]) -> None:

@@ -101,9 +101,7 @@ class OutputWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(KafkaException):  # a writer that was shut out is told so once more
-            self._producer.purge()
-            self._producer.poll(0)
+        self._producer.leave()
         self._reader.__exit__()
 
     @property

@@ -91,8 +91,7 @@ class Log:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._producer.purge()
-        self._producer.poll(0)
+        self._producer.leave()
 
     def claim(self, empty: bool) -> None:
         """Check that the topic is this run's. It belongs to the first run that wrote its claim into it.
@@ -153,7 +152,7 @@ class Log:
         self._producer.begin_transaction()
         for partition in open_until:
             self._produce(None, None, partition, CLAIM)
-        self._producer.flush(CALL_SECONDS)
+        self._flush()
         self._until_done(self._producer.abort_transaction, "abort an earlier producer's transaction")
         end = time.monotonic() + OPEN_SECONDS
         while left := behind(open_until, end_offsets(self._admin, self.topic, stable=True)):
@@ -326,11 +325,17 @@ class Log:
         failpoint("end.committed")
 
     def _commit(self, action: str, committing: Failpoint) -> None:
-        self._producer.flush(CALL_SECONDS)  # the commit flushes too; at the failpoint the messages must be in the log
+        self._flush()  # the commit flushes too; at the failpoint the messages must be in the log
         failpoint(committing)
         if time.monotonic() - self._confirmed_at >= COMMIT_SECONDS:
             self._confirm()
         self._until_done(self._producer.commit_transaction, action)
+
+    def _flush(self) -> None:
+        try:
+            self._producer.flush(CALL_SECONDS)
+        except KafkaException as error:  # for example, another producer has taken over
+            raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
 
     def _confirm(self, patience: float = PATIENCE_SECONDS) -> None:
         """Check that the messages went to the run's own topic, not to a new one of the same name.

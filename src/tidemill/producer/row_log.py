@@ -98,8 +98,7 @@ class RowLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._producer.purge()
-        self._producer.poll(0)
+        self._producer.leave()
 
     def _requests_topic(self) -> Topic:
         """The topic of answered requests: the one that the run has on record, else the one of its name, which is made
