@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +46,9 @@ def tidemill(bench: Bench, rows: int, generations: int) -> Mapping[str, float]:
 
 
 def bare(bench: Bench, rows: int, generations: int) -> Mapping[str, float]:
-    return {"bare": finish([sys.executable, BARE, bench.data(rows), generations], timeout=3600).seconds}
+    ended = finish([sys.executable, BARE, bench.data(rows), generations], timeout=3600)
+    floor, growth = straight_line(json.loads(ended.out)["taken"][1:])
+    return {"bare": ended.seconds, "bare-floor": floor, "bare-growth": growth}
 
 
 def growth(bench: Bench, rows: int, generations: int) -> Mapping[str, float]:
@@ -85,6 +88,8 @@ GENERATIONS = Line(
         Figure("growth", "what each further batch adds", "part", "s"),
         Figure("last", "the last generation", "part", "s"),
         Figure("bare", "bare pyspark, the whole script", "peer", "s"),
+        Figure("bare-floor", "its generation without rows", "part", "s"),
+        Figure("bare-growth", "what each further batch adds to it", "part", "s"),
     ),
     trials=trials,
     most_rounds=1,

@@ -2,7 +2,7 @@
 
 Reads the whole CSV file, takes cumulative parts of it, three unless told, and trains and evaluates the same three
 models on each, with the feature stages, parameters and metrics of the ready pipeline `smart-home`. Prints one JSON
-document.
+document; `taken` are the seconds of each part.
 
     python bench/peers/bare_pyspark.py FILE [PARTS]
 """
@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import LogisticRegression
@@ -99,10 +100,14 @@ def main(path: str, parts: int = PARTS) -> None:
     rows = spark.read.csv(path, header=True, schema=SCHEMA).cache()
     count = rows.count()
     ends = [count // parts * part for part in range(1, parts)] + [count]
-    generations = [generation(rows.limit(end)) for end in ends]
-    seconds = time.perf_counter() - began
+    generations, moments = [], [time.perf_counter()]
+    for end in ends:
+        generations.append(generation(rows.limit(end)))
+        moments.append(time.perf_counter())
     spark.stop()
-    print(json.dumps({"seconds": round(seconds, 2), "rows": count, "generations": generations}, indent=2))
+    taken = [round(after - before, 3) for before, after in pairwise(moments)]
+    seconds = round(moments[-1] - began, 2)
+    print(json.dumps({"seconds": seconds, "taken": taken, "rows": count, "generations": generations}, indent=2))
 
 
 if __name__ == "__main__":

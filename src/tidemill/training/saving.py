@@ -1,44 +1,67 @@
 """Saves a fitted pipeline as Spark does, on one machine with its stages side by side.
 
 For each stage Spark starts one or two small jobs, which keep one core busy in part, and it saves one stage after the
-other. The files are the same here: what Spark writes of a pipeline itself are its stages' ids, in its metadata.
+other. One of them only writes a line of text, the stage's metadata. Where a stage has nothing besides, and for the
+pipeline itself, that line is written here, without a job. The content of the files is Spark's own.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from pyspark import SparkContext
 from pyspark.ml import PipelineModel, Transformer
 from pyspark.ml.util import JavaMLWritable
+from pyspark.sql import SparkSession
 
 from tidemill.training.driver import is_own_machine, local
 
 STAGES_AT_ONCE = 3
+WRITER_OF_METADATA = "org.apache.spark.ml.util.DefaultParamsWriter"  # of a stage that has nothing besides
 
 
 def save(model: PipelineModel, path: Path) -> None:
     """Save the model in this folder, in place of what is there."""
-    context = SparkContext._active_spark_context
-    own = context is not None and is_own_machine(context.master)
-    if not own or len(model.stages) == 1 or not all(isinstance(stage, JavaMLWritable) for stage in model.stages):
+    spark = SparkSession.active()
+    own = is_own_machine(spark.sparkContext.master)
+    if not own or not all(isinstance(stage, JavaMLWritable) for stage in model.stages):
         model.write().overwrite().save(local(path))
         return
-    PipelineModel([]).write().overwrite().save(local(path))
+    if path.exists():
+        shutil.rmtree(path)
+    metadata = json.loads(metadata_of(spark, model._to_java()))
+    metadata["paramMap"]["stageUids"] = [stage.uid for stage in model.stages]
+    write_metadata(json.dumps(metadata), path)
     with ThreadPoolExecutor(STAGES_AT_ONCE, thread_name_prefix="save stage") as pool:
-        list(pool.map(save_stage, model.stages, folders(model, path)))
-    (metadata,) = (path / "metadata").glob("part-*")
-    document = json.loads(metadata.read_text(encoding="utf-8"))
-    document["paramMap"]["stageUids"] = [stage.uid for stage in model.stages]
-    metadata.write_text(json.dumps(document) + "\n", encoding="utf-8")
-    metadata.with_name(f".{metadata.name}.crc").unlink(missing_ok=True)  # Hadoop's, of the text before
+        list(pool.map(partial(save_stage, spark), model.stages, folders(model, path)))
 
 
-def save_stage(stage: Transformer, folder: Path) -> None:
+def save_stage(spark: SparkSession, stage: Transformer, folder: Path) -> None:
     assert isinstance(stage, JavaMLWritable)
-    stage.write().save(local(folder))
+    java = stage._to_java()
+    if java.write().getClass().getName() == WRITER_OF_METADATA:
+        write_metadata(metadata_of(spark, java), folder)
+    else:
+        stage.write().save(local(folder))
+
+
+def metadata_of(spark: SparkSession, java: Any) -> str:
+    """The line of JSON that Spark keeps of an object: its class, id and parameters."""
+    jvm = spark.sparkContext._jvm
+    assert jvm is not None
+    line: str = jvm.org.apache.spark.ml.util.DefaultParamsWriter.getMetadataToSave(java, spark._jsparkSession)
+    return line
+
+
+def write_metadata(line: str, folder: Path) -> None:
+    """Write the metadata as Spark reads it."""
+    metadata = folder / "metadata"
+    metadata.mkdir(parents=True)
+    (metadata / "part-00000.txt").write_text(line + "\n", encoding="utf-8")
 
 
 def folders(model: PipelineModel, path: Path) -> list[Path]:

