@@ -96,13 +96,14 @@ def test_every_page_opens(browser: Browser, trained: Addresses, width: int, dark
     """Each page opens by its own address, wide, on a phone and in the dark, without an error in the browser's log and
     without a request to any other machine; pictures of them are those in the documentation."""
     end = "" if (width, dark) == (WIDE, False) else "-dark" if dark else f"-{width}"
-    for path, last in PAGES.items():
-        with visiting(browser, trained.console, width, dark) as visit:
+    with visiting(browser, trained.console, width, dark) as visit:
+        for path, last in PAGES.items():
             page = visit.open(path)
             expect(page.get_by_role("heading", name="Smart-home device usage")).to_be_visible()
             expect(page.get_by_role("heading", name=last)).to_be_visible()
             picture = visit.shot(f"smart-home-{path[1:] or 'overview'}{end}", tmp_path)
             assert picture.stat().st_size < 150_000
+            visit.assert_well()
 
 
 @pytest.mark.parametrize("width", [pytest.param(WIDE, marks=pytest.mark.nightly), PHONE])

@@ -298,7 +298,7 @@ FEATURES_OF_BLOBS = ["x", "y", "word"]
 LASTING: dict[str, dict[str, Any]] = {
     "means": {"estimator": "KMeans", "params": {"k": 4, "seed": 4}, "scale": "standard"},
     "tree": {"estimator": "BisectingKMeans", "features": ["x", "y"], "params": {"k": 4, "seed": 3, "maxIter": 4}},
-    "mixture": {"estimator": "GaussianMixture", "features": ["x", "z"], "params": {"k": 2, "seed": 6, "maxIter": 30}},
+    "mixture": {"estimator": "GaussianMixture", "features": ["x", "z"], "params": {"k": 2, "seed": 6, "maxIter": 10}},
     "angle": {
         "estimator": "KMeans",
         "scale": "standard",

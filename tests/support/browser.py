@@ -25,7 +25,9 @@ SWITCHES = (
     "--disable-sync",
 )
 WIDE, PHONE = 1400, 400
+HEIGHT = 900
 WAIT_MS = 90_000  # for an event on a machine with much else to do
+LOOK_MS = 100  # by itself it looks as often as the browser draws, and keeps it drawing
 TALLEST = 2200
 SCREENSHOTS = "TIDEMILL_SCREENSHOTS"  # the folder to write them to, if set
 OVERFLOW = """() => [document.documentElement, ...document.querySelectorAll('.stMain')]
@@ -82,7 +84,7 @@ class Visit:
 
     def settled(self) -> None:
         """Wait until the page shows all it has, plots drawn."""
-        self.page.wait_for_function(SETTLED)
+        self.page.wait_for_function(SETTLED, polling=LOOK_MS)
 
     def shot(self, name: str, folder: Path) -> Path:
         """A picture of the whole page, in few colours so that it is small."""
@@ -94,6 +96,7 @@ class Visit:
         self.settled()
         target = Path(os.environ.get(SCREENSHOTS) or folder) / f"{name}.png"
         picture = Image.open(BytesIO(self.page.screenshot())).convert("RGB")
+        self.page.set_viewport_size({"width": width, "height": HEIGHT})
         picture.quantize(160, dither=Image.Dither.NONE).save(target, optimize=True)
         return target
 
@@ -119,7 +122,7 @@ def visiting(
     """A visitor with a window so wide, who gives the ``key`` where the browser asks for a password. If the visit ends
     well, all that :meth:`Visit.assert_well` says holds."""
     context = browser.new_context(
-        viewport={"width": width, "height": 900},
+        viewport={"width": width, "height": HEIGHT},
         color_scheme="dark" if dark else "light",
         reduced_motion="reduce",
         http_credentials={"username": "anyone", "password": key} if key else None,

@@ -21,7 +21,7 @@ from tidemill.run.folder import Run, open_run
 from tidemill.run.stage import Stage
 from tidemill.training.trainer import work
 
-SHORTER = {"movie-ratings": ("source.rows=30000", "batches.rows=10000")}
+SHORTER = {"movie-ratings": ("source.rows=15000", "batches.rows=5000")}
 """Settings for the samples that are longer than is needed for three generations."""
 
 
