@@ -8,7 +8,8 @@ COMPILE := .venv/bin/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || tr
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 SOURCES := src tests bench
-export PYTHONDONTWRITEBYTECODE :=  # a process of its own for each stage: each would compile the sources anew
+# Python keeps what it has compiled, whatever the shell says: otherwise each process compiles the sources anew.
+export PYTHONDONTWRITEBYTECODE :=
 # Four workers for two cores, as tests often wait for processes. Folders that share Spark or a browser run whole on one of
 # them, other tests file by file (tests/conftest.py).
 PYTEST := .venv/bin/pytest -n 4 --dist loadscope --no-loadscope-reorder
@@ -25,10 +26,10 @@ demo: .venv/.run ## set up, and run the ready pipeline smart-home; ARGS="--exit-
 	.venv/bin/tidemill up smart-home $(ARGS)
 
 # Style, types and layers are checked beside the tests; their report comes last, where it is seen. The tests are collected
-# once before, so that the workers find them compiled: each would compile them all.
+# once before, so that the workers find them compiled: otherwise each of them compiles them all.
 test: .venv/.dev ## set up, and check style, types, layers and all tests but the nightly ones; ARGS go to pytest
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; $(MAKE) --no-print-directory lint > "$$log" 2>&1 & lint=$$!; \
-	.venv/bin/pytest --collect-only -q > /dev/null 2>&1; \
+	.venv/bin/pytest --collect-only -q $(ARGS) > /dev/null 2>&1; \
 	$(PYTEST) $(ARGS); tests=$$?; wait $$lint || { cat "$$log"; exit 1; }; exit $$tests
 
 test-fast: .venv/.dev ## the tests that start no Kafka, no Spark, no browser and no whole run; under two minutes

@@ -6,6 +6,7 @@ from bench.lines.collect import COLLECT
 from bench.lines.console import CONSOLE
 from bench.lines.freshness import FRESHNESS
 from bench.lines.generations import GENERATIONS, GROWTH
+from bench.lines.memory import MEMORY
 from bench.lines.pipeline import LARGE_PIPELINE, PIPELINE
 from bench.lines.predict import PREDICT, PREDICT_ROWS
 from bench.lines.produce import PRODUCE
@@ -16,6 +17,7 @@ from bench.support.lines import Line
 LINES: tuple[Line, ...] = (
     PRODUCE,
     COLLECT,
+    MEMORY,
     PREDICT,
     PREDICT_ROWS,
     RECOMMEND,

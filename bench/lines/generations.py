@@ -47,8 +47,9 @@ def tidemill(bench: Bench, rows: int, generations: int) -> Mapping[str, float]:
 
 def bare(bench: Bench, rows: int, generations: int) -> Mapping[str, float]:
     ended = finish([sys.executable, BARE, bench.data(rows), generations], timeout=3600)
-    floor, growth = straight_line(json.loads(ended.out)["taken"][1:])
-    return {"bare": ended.seconds, "bare-floor": floor, "bare-growth": growth}
+    taken = json.loads(ended.out)["taken"]
+    floor, growth = straight_line(taken[1:])
+    return {"bare": ended.seconds, "bare-floor": floor, "bare-growth": growth, "bare-last": taken[-1]}
 
 
 def growth(bench: Bench, rows: int, generations: int) -> Mapping[str, float]:
@@ -90,6 +91,7 @@ GENERATIONS = Line(
         Figure("bare", "bare pyspark, the whole script", "peer", "s"),
         Figure("bare-floor", "its generation without rows", "part", "s"),
         Figure("bare-growth", "what each further batch adds to it", "part", "s"),
+        Figure("bare-last", "its last generation", "part", "s"),
     ),
     trials=trials,
     most_rounds=1,

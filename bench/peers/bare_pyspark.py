@@ -87,11 +87,14 @@ def segment(train: DataFrame, test: DataFrame) -> dict[str, float]:
 def generation(rows: DataFrame) -> dict[str, dict[str, float]]:
     train, test = rows.randomSplit([0.8, 0.2], seed=42)
     train, test = train.cache(), test.cache()
-    return {
+    models = {
         "efficiency": efficiency(train, test),
         "malfunction": malfunction(train, test),
         "segment": segment(train, test),
     }
+    train.unpersist()
+    test.unpersist()
+    return models
 
 
 def main(path: str, parts: int = PARTS) -> None:

@@ -61,6 +61,19 @@ def fatal_errors() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def sending() -> Iterator[None]:
+    """Explain what a producer raises.
+
+    Raises:
+        StreamFailed: it can't go on, for example as another one has taken over.
+    """
+    try:
+        yield
+    except KafkaException as error:
+        raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
+
+
 def transactional_producer(
     connection: KafkaConnection, name: str, most_bytes: int, linger_ms: int = 5, **more: object
 ) -> TransactionalProducer:

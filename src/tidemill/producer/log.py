@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tidemill.errors import LogLost, StreamFailed, TopicError
-from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, end_offsets, reason, verify_topic
+from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, end_offsets, verify_topic
 from tidemill.kafka.intake import RowMessage
 from tidemill.kafka.messages import Messages
 from tidemill.kafka.transactions import (
@@ -23,6 +23,7 @@ from tidemill.kafka.transactions import (
     CALL_SECONDS,
     OPEN_SECONDS,
     PATIENCE_SECONDS,
+    sending,
     transactional_producer,
     until_confirmed,
     until_done,
@@ -104,7 +105,7 @@ class Log:
         """
         claims = [] if empty else self._claims()
         if empty or not (claims or self._was_used()):
-            self._producer.begin_transaction()
+            self._begin()
             self._produce(None, None, 0, CLAIM)
             self._commit("claim the topic", "topic.claiming")
             failpoint("topic.claimed")
@@ -149,7 +150,7 @@ class Log:
         open_until = behind(end_offsets(self._admin, self.topic), end_offsets(self._admin, self.topic, stable=True))
         if not open_until:
             return
-        self._producer.begin_transaction()
+        self._begin()
         for partition in open_until:
             self._produce(None, None, partition, CLAIM)
         self._flush()
@@ -271,7 +272,7 @@ class Log:
         """Queue messages, in order. The newest of each partition is held back: the last one of a transaction carries
         the mark."""
         if not self._open_rows:
-            self._producer.begin_transaction()
+            self._begin()
         self._queue(self._without_last(messages))
         self._open_rows += len(messages)
         self._open_bytes += messages.value_bytes
@@ -317,7 +318,7 @@ class Log:
         """
         kind = SOURCE_END if stays_open else END
         self._confirmed_at = 0.0  # the run ends with this, so the topic is verified in any case
-        self._producer.begin_transaction()
+        self._begin()
         for partition, account in self.accounts.items():
             fields = {"sent": account.rows, "digest": account.digest, "rows": self.position, "total": self.digest}
             self._produce(None, None, partition, kind, **fields)
@@ -331,11 +332,13 @@ class Log:
             self._confirm()
         self._until_done(self._producer.commit_transaction, action)
 
+    def _begin(self) -> None:
+        with sending():
+            self._producer.begin_transaction()
+
     def _flush(self) -> None:
-        try:
+        with sending():
             self._producer.flush(CALL_SECONDS)
-        except KafkaException as error:  # for example, another producer has taken over
-            raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
 
     def _confirm(self, patience: float = PATIENCE_SECONDS) -> None:
         """Check that the messages went to the run's own topic, not to a new one of the same name.
@@ -361,14 +364,13 @@ class Log:
             raise StreamFailed(
                 f"Kafka's client would not take all rows: {error}", "the run continues from the last commit"
             ) from error
-        self._producer.poll(0)
+        with sending():
+            self._producer.poll(0)
 
     def _produce(self, value: object, key: object, partition: int, kind: Kind, **fields: Any) -> None:
         headers = [self._marks.write(kind, partition, **fields)]
-        try:
+        with sending():
             self._producer.produce(self.topic.name, value=value, key=key, partition=partition, headers=headers)
-        except KafkaException as error:  # for example after a broker's error, when the transaction can't continue
-            raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
 
     def _refuse_too_large(self, error: object) -> None:
         """

@@ -33,6 +33,7 @@ from tidemill.kafka.transactions import (
     OPEN_SECONDS,
     PATIENCE_SECONDS,
     REQUEST_SECONDS,
+    sending,
     transactional_producer,
 )
 from tidemill.producer.answered import RETENTION, AnsweredRequests, Record
@@ -194,7 +195,8 @@ class RowLog:
 
     def begin(self) -> None:
         """Begin a transaction."""
-        self._call(self._producer.begin_transaction)
+        with sending():
+            self._producer.begin_transaction()
 
     def send(self, messages: Iterable[RowMessage]) -> Delivery:
         """Queue the rows of one request. After :meth:`flush`, the result has their offsets."""
@@ -216,12 +218,10 @@ class RowLog:
 
     def _flush(self, deliveries: Iterable[Delivery]) -> None:
         end = time.monotonic() + PATIENCE_SECONDS
-        try:
+        with sending():
             while self._producer.flush(AGAIN_SECONDS):
                 if time.monotonic() > end or self._give_up():
                     raise StreamFailed("Kafka does not take the rows", "see Kafka's log")
-        except KafkaException as error:  # for example, another API has taken over
-            raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
         failed = next((delivery.error for delivery in deliveries if delivery.error is not None), None)
         if failed is not None:
             raise StreamFailed(f"Kafka does not take the rows: {failed.str()}", "see Kafka's log")
@@ -250,7 +250,8 @@ class RowLog:
         Raises:
             StreamFailed: it is.
         """
-        self._producer.poll(0)
+        with sending():
+            self._producer.poll(0)
         if self._give_up():
             raise StreamFailed("Kafka is at another address now")
 
@@ -266,15 +267,10 @@ class RowLog:
             except BufferError:  # its queue is full
                 if self._give_up():
                     raise StreamFailed("Kafka does not take the rows", "see Kafka's log") from None
-                self._producer.poll(AGAIN_SECONDS)
+                with sending():
+                    self._producer.poll(AGAIN_SECONDS)
             except KafkaException as error:
                 raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
-
-    def _call(self, call: Callable[[], object]) -> None:
-        try:
-            call()
-        except KafkaException as error:
-            raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
 
     def _until_done(self, call: Callable[[float], object], action: str) -> None:
         """Repeat a call until it succeeds: it may fail while Kafka is away for a moment.

@@ -10,7 +10,7 @@ import org.apache.spark.sql.internal.SQLConf;
 public final class TaskSettings implements Supplier {
   private SQLConf settings;
 
-  /** A thread's settings; null, by which Spark looks for others, outside a task. */
+  /** A thread's settings; null outside a task, where Spark then finds the settings itself. */
   public Object get() {
     return TaskContext.get() == null ? null : settings.clone();
   }

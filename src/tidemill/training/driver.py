@@ -208,6 +208,8 @@ def is_little(run: Run) -> bool:
     if rows is None:
         return False
     generations = batch_count(run.pipeline, rows)
+    if generations is None:
+        return False
     return generations <= FEW_GENERATIONS and rows * times_trained(run.pipeline, generations) <= LITTLE_ROWS
 
 
@@ -223,9 +225,11 @@ def source_rows(run: Run) -> int | None:
     return min(rows, source.rows or rows) or None
 
 
-def batch_count(pipeline: Pipeline, rows: int) -> int:
-    """How many batches so many rows are cut into, as far as that is known beforehand."""
+def batch_count(pipeline: Pipeline, rows: int) -> int | None:
+    """How many batches so many rows are cut into; None if that is not known beforehand."""
     batches = pipeline.batches
+    if pipeline.source.open or not (batches.parts or batches.rows):
+        return None
     return max(batches.parts or 1, -(-rows // batches.rows) if batches.rows else 1)
 
 

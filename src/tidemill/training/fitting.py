@@ -195,7 +195,8 @@ def train_row_model(job: TrainingJob, describe: Describe | None = None) -> Outco
             content, profile = scorer_content(inputs, fitted, stats.seen), None
             if describe is not None:
                 content, profile = describe(job, fitted, content)
-            storage.write(job.scorer_path, content.text, content.arrays)
+            with files.disk_errors(f"the scorer {job.scorer_path}"):
+                storage.write(job.scorer_path, content.text, content.arrays)
             scorer = row_scorer(scoring.load(job.scorer_path))
         with job.laps.lap("parity"):
             parity = parity_of(job, fitted, scorer, content.arrays)

@@ -1,27 +1,32 @@
 """Saves a fitted pipeline as Spark does, on one machine with its stages side by side.
 
 For each stage Spark starts one or two small jobs, which keep one core busy in part, and it saves one stage after the
-other. One of them only writes a line of text, the stage's metadata. Where a stage has nothing besides, and for the
+other. One of them only writes a line of text, the stage's metadata. Where a stage has no data of its own, and for the
 pipeline itself, that line is written here, without a job. The content of the files is Spark's own.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # py4j has no types
 from pyspark.ml import PipelineModel, Transformer
 from pyspark.ml.util import JavaMLWritable
 from pyspark.sql import SparkSession
 
+from tidemill.run.files import disk_errors
 from tidemill.training.driver import is_own_machine, local
 
+log = logging.getLogger(__name__)
+
 STAGES_AT_ONCE = 3
-WRITER_OF_METADATA = "org.apache.spark.ml.util.DefaultParamsWriter"  # of a stage that has nothing besides
+WRITER_OF_METADATA = "org.apache.spark.ml.util.DefaultParamsWriter"  # of a stage that has no data of its own
 
 
 def save(model: PipelineModel, path: Path) -> None:
@@ -31,10 +36,15 @@ def save(model: PipelineModel, path: Path) -> None:
     if not own or not all(isinstance(stage, JavaMLWritable) for stage in model.stages):
         model.write().overwrite().save(local(path))
         return
+    try:
+        metadata = json.loads(metadata_of(spark, model._to_java()))
+    except Py4JError as error:
+        log.warning("Spark saves each model by itself, which takes longer: %s", error)
+        model.write().overwrite().save(local(path))
+        return
+    metadata["paramMap"]["stageUids"] = [stage.uid for stage in model.stages]
     if path.exists():
         shutil.rmtree(path)
-    metadata = json.loads(metadata_of(spark, model._to_java()))
-    metadata["paramMap"]["stageUids"] = [stage.uid for stage in model.stages]
     write_metadata(json.dumps(metadata), path)
     with ThreadPoolExecutor(STAGES_AT_ONCE, thread_name_prefix="save stage") as pool:
         list(pool.map(partial(save_stage, spark), model.stages, folders(model, path)))
@@ -43,10 +53,11 @@ def save(model: PipelineModel, path: Path) -> None:
 def save_stage(spark: SparkSession, stage: Transformer, folder: Path) -> None:
     assert isinstance(stage, JavaMLWritable)
     java = stage._to_java()
-    if java.write().getClass().getName() == WRITER_OF_METADATA:
+    writer = java.write()
+    if writer.getClass().getName() == WRITER_OF_METADATA:
         write_metadata(metadata_of(spark, java), folder)
     else:
-        stage.write().save(local(folder))
+        writer.save(local(folder))
 
 
 def metadata_of(spark: SparkSession, java: Any) -> str:
@@ -59,9 +70,10 @@ def metadata_of(spark: SparkSession, java: Any) -> str:
 
 def write_metadata(line: str, folder: Path) -> None:
     """Write the metadata as Spark reads it."""
-    metadata = folder / "metadata"
-    metadata.mkdir(parents=True)
-    (metadata / "part-00000.txt").write_text(line + "\n", encoding="utf-8")
+    with disk_errors(f"the model {folder}"):
+        metadata = folder / "metadata"
+        metadata.mkdir(parents=True)
+        (metadata / "part-00000.txt").write_text(line + "\n", encoding="utf-8")
 
 
 def folders(model: PipelineModel, path: Path) -> list[Path]:

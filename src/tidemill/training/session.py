@@ -96,13 +96,13 @@ def keep_no_records(spark: SparkSession) -> None:
     web pages, which it does not serve; no setting turns them off."""
     try:
         jvm: Any = spark.sparkContext._jvm
-        spark._jsparkSession.sharedState()  # adds the second of them
+        spark._jsparkSession.sharedState()  # adds SQLAppStatusListener
         bus = spark.sparkContext._jsc.sc().listenerBus()
         for name in RECORDERS:
             found = bus.findListenersByClass(jvm.scala.reflect.ClassTag.apply(jvm.java.lang.Class.forName(name)))
             for index in range(found.size()):
                 bus.removeListener(found.apply(index))
-    except (Py4JError, PySparkException) as error:
+    except (Py4JError, PySparkException, OSError) as error:
         log.warning("Spark keeps records of its jobs: %s", error)
 
 

@@ -37,6 +37,8 @@ def run_of(folder: Path, *assignments: str) -> Run:
         (["source.rows=6_000", "batches={rows=1_000}"], False),  # little, but 6 times
         (["source.rows=40_000", "batches={rows=10_000}", 'generations={scheme="sliding", window=2}'], True),
         (["source.rows=40_000", "batches={rows=10_000}", 'generations={scheme="sliding", window=3}'], False),
+        (["source.rows=5_000", 'batches={every="10m"}'], False),  # nobody knows how often
+        (["source.rows=5_000", "batches={rows=1_000}", "source.open=true"], False),
     ],
 )
 def test_quick_settings_for_little_work(tmp_path: Path, assignments: list[str], little: bool) -> None:
