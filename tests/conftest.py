@@ -26,6 +26,8 @@ SERVICES = ("kafka", "spark", "browser")
 """Fixtures that start a real service; a test that uses one has its name as a marker."""
 SPARK = ("spark", "pipelines")
 """Folders whose tests use Spark. They are two, each with a session of its own: one worker alone would end last."""
+MOVED = ("test_als.py", "test_recommend.py", "test_similar.py")
+"""Files of the first of them that go with the second, which has less to do."""
 GROUPS = (*SPARK, "console")
 """Folders whose tests run on one worker, as they share its Spark or its browser; others go by file."""
 MEMORY = Path("/dev/shm")
@@ -59,6 +61,8 @@ def has_room(folder: Path) -> bool:
 
 def group_of(path: PurePath) -> str:
     """The group of a test file, by its path below ``tests``: that of its folder, or the file alone."""
+    if path.parts[0] == SPARK[0] and path.name in MOVED:
+        return SPARK[1]
     return path.parts[0] if path.parts[0] in GROUPS else str(path)
 
 

@@ -98,24 +98,25 @@ def shown_as_it_stands(page: Page, inside: str, times: int = 1) -> None:
     assert page.locator(MADE).count() == 0
 
 
-@pytest.mark.parametrize(
-    ("path", "places"),
-    [
-        ("/", [".st-key-head", "[data-testid=stTable]"]),
-        ("/data", ["[data-testid=stTable]"]),
-        ("/clusters", [".stMarkdown li"]),
-        ("/try?model=good", ["[data-testid=stMetricValue]", "[data-testid=stWidgetLabel]", "h3"]),
-        (f"/try?ask={quote(ROUTES)}", ["[data-testid=stCaptionContainer]"]),
-    ],
-)
-def test_texts_of_the_data_make_nothing(browser: Browser, addresses: Addresses, path: str, places: list[str]) -> None:
+PLACES = {
+    "/": [".st-key-head", "[data-testid=stTable]"],
+    "/data": ["[data-testid=stTable]"],
+    "/clusters": [".stMarkdown li"],
+    "/try?model=good": ["[data-testid=stMetricValue]", "[data-testid=stWidgetLabel]", "h3"],
+    f"/try?ask={quote(ROUTES)}": ["[data-testid=stCaptionContainer]"],
+}  # by the pages' addresses: where texts of the data stand
+
+
+def test_texts_of_the_data_make_nothing(browser: Browser, addresses: Addresses) -> None:
     """A category, label, title, unit and description with every mark of Markdown is shown to the letter, and the
     browser asks for nothing that they name."""
     with visiting(browser, addresses.console) as visit:
-        page = visit.open(path)
-        visit.settled()
-        for inside in places:
-            shown_as_it_stands(page, inside)
+        for path, places in PLACES.items():
+            page = visit.open(path)
+            visit.settled()
+            for inside in places:
+                shown_as_it_stands(page, inside)
+            visit.assert_well()
 
 
 def test_titles_of_items_make_nothing(browser: Browser, addresses: Addresses) -> None:
@@ -128,6 +129,7 @@ def test_titles_of_items_make_nothing(browser: Browser, addresses: Addresses) ->
         shown_as_it_stands(page, "[data-testid=stCaptionContainer]")
 
 
+@pytest.mark.nightly
 def test_the_docs_page_keeps_to_its_policy(browser: Browser, addresses: Addresses) -> None:
     """Swagger UI works under its content security policy, and asks nothing of another host."""
     with visiting(browser, addresses.api) as visit:

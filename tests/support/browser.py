@@ -7,12 +7,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from PIL import Image
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 SWITCHES = (
@@ -121,17 +122,23 @@ def visiting(
 ) -> Iterator[Visit]:
     """A visitor with a window so wide, who gives the ``key`` where the browser asks for a password. If the visit ends
     well, all that :meth:`Visit.assert_well` says holds."""
-    context = browser.new_context(
-        viewport={"width": width, "height": HEIGHT},
-        color_scheme="dark" if dark else "light",
-        reduced_motion="reduce",
-        http_credentials={"username": "anyone", "password": key} if key else None,
-    )
-    visit = Visit(context.new_page(), address)
+    visit = Visit(context_of(browser, width, dark, key).new_page(), address)
     try:
         yield visit
         visit.assert_well()
     except Exception:
         logging.getLogger(__name__).error("%s shows: %s", visit.page.url, visit.page.inner_text("body"))
         raise
-    context.close()
+    visit.page.close()
+
+
+@cache
+def context_of(browser: Browser, width: int, dark: bool, key: str | None) -> BrowserContext:
+    """What all visits of one kind share: the pages' scripts are compiled once for all of them. It ends with the
+    browser."""
+    return browser.new_context(
+        viewport={"width": width, "height": HEIGHT},
+        color_scheme="dark" if dark else "light",
+        reduced_motion="reduce",
+        http_credentials={"username": "anyone", "password": key} if key else None,
+    )

@@ -82,6 +82,7 @@ def test_the_key_and_the_limits_hold_in_each(run: Run, tmp_path: Path) -> None:
         assert 'route="refused",status="503"} 1.0' in client.get("/metrics", headers={"X-API-Key": KEY}).text
 
 
+@pytest.mark.nightly
 def test_workers_that_die_again_and_again_end_the_stage(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker is started again only so often; then the stage fails with a clear error."""
     monkeypatch.setattr(pool, "MOST_RESTARTS", 0)
@@ -105,6 +106,7 @@ def test_workers_that_die_again_and_again_end_the_stage(run: Run, monkeypatch: p
     assert workers_of() == []
 
 
+@pytest.mark.nightly
 def test_a_worker_that_can_not_start_says_why(run: Run) -> None:
     """The stage ends with the worker's own error and exit code."""
     (run.folder / "catalog.sqlite").rename(run.folder / "away")

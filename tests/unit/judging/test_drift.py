@@ -40,7 +40,7 @@ def by_column(compared: list[Drift]) -> dict[str, Drift]:
     return {drift.column: drift for drift in compared}
 
 
-@pytest.mark.parametrize("count", [100, 1_800])
+@pytest.mark.parametrize("count", [100, pytest.param(1_800, marks=pytest.mark.nightly)])
 def test_unchanged_data_is_hardly_ever_flagged(count: int) -> None:
     """Of 200 unchanged batches of ten columns at most one in twenty has any flag."""
     flagged = 0
