@@ -41,7 +41,7 @@ class Promise:
 
 
 PROMISES: tuple[Promise, ...] = (
-    Promise("produce", "csv-sending", of="perf-tool", least=0.7),
+    Promise("produce", "csv-sending", of="perf-tool", least=0.5),
     Promise("produce", "csv", of="kafka-python", least=10, quick=True),
     Promise("produce", "csv-memory", most=1024, quick=True),
     Promise("produce", "jsonl-memory", most=1024, quick=True),
@@ -71,7 +71,7 @@ PROMISES: tuple[Promise, ...] = (
     Promise("generations", "tidemill", of="bare", most=0.8),
     Promise("generations", "last", of="bare-last", most=0.8),
     Promise("growth", "measured", of="expected", most=1.15),
-    Promise("freshness", "tidemill", of="wanted", most=1),
+    Promise("freshness", "tidemill", of="wanted", most=1.2),
     Promise("start", "help", of="typer", most=1.2, quick=True),
     Promise("start", "status", of="typer", most=4, quick=True),
 )
