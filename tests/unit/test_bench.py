@@ -12,7 +12,7 @@ from bench.results import Results
 from bench.support.lines import Measured
 
 MACHINE = {"cores": "2", "processor": "a processor", "memory": "24 GiB", "system": "Linux 6.1"}
-SIZES = ("rows", "peer_rows", "seconds", "items", "rank", "times", "batch", "generations")
+SIZES = ("rows", "peer_rows", "seconds", "items", "rank", "times", "batch", "generations", "gigabytes")
 
 
 def made_up() -> Results:
