@@ -258,19 +258,17 @@ class RowLog:
     def _produce(
         self, topic: str, partition: int, key: bytes | None, value: bytes, mark: tuple[str, bytes], delivery: Delivery
     ) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    topic, value=value, key=key, partition=partition, headers=[mark], on_delivery=delivery
-                )
-                return
-            except BufferError:  # its queue is full
-                if self._give_up():
-                    raise StreamFailed("Kafka does not take the rows", "see Kafka's log") from None
-                with sending():
+        with sending():
+            while True:
+                try:
+                    self._producer.produce(
+                        topic, value=value, key=key, partition=partition, headers=[mark], on_delivery=delivery
+                    )
+                    return
+                except BufferError:  # its queue is full
+                    if self._give_up():
+                        raise StreamFailed("Kafka does not take the rows", "see Kafka's log") from None
                     self._producer.poll(AGAIN_SECONDS)
-            except KafkaException as error:
-                raise StreamFailed(f"can't send rows: {reason(error)}", "see Kafka's log") from error
 
     def _until_done(self, call: Callable[[float], object], action: str) -> None:
         """Repeat a call until it succeeds: it may fail while Kafka is away for a moment.
