@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 import httpx
 import psutil
 
+from tests.support.serving_run import TLS
 from tidemill.api.workers.process import MODULE
 
 PREDICT = "/models/size/predict"
@@ -40,7 +41,8 @@ def clients_of(client: httpx.Client, count: int) -> Iterator[list[httpx.Client]]
     one = httpx.Limits(max_connections=1, keepalive_expiry=60)
     with ExitStack() as opened:
         yield [
-            opened.enter_context(httpx.Client(base_url=client.base_url, timeout=30, limits=one)) for _ in range(count)
+            opened.enter_context(httpx.Client(base_url=client.base_url, timeout=30, limits=one, verify=TLS))
+            for _ in range(count)
         ]
 
 

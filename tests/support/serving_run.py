@@ -10,6 +10,7 @@ In generation g, for a row of ``hours`` h and ``count`` c::
 from __future__ import annotations
 
 import math
+import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -104,6 +105,7 @@ ROW: dict[str, Any] = {
     "size": 7.5,
 }
 KEY = "correct-horse-battery-staple"
+TLS = ssl.create_default_context()  # read once: each client reads the system's certificates anew, at 30 ms
 """The key of an API that has one."""
 RENAMED = {"is_good": 1, "watts": 7.5}
 TEXT: dict[str, Any] = {"model": "of the test", "labels": {}, "classes": None}
@@ -311,6 +313,18 @@ def trained_model(run: Run, generation: int, model: str, path: Path | None = Non
     )
 
 
+class HeardStage(Stage):
+    """A stage that is heard to be ready."""
+
+    def __init__(self, run: Run, name: str) -> None:
+        super().__init__(run, name)
+        self.heard = threading.Event()
+
+    def ready(self, endpoint: str | None = None) -> None:
+        super().ready(endpoint)
+        self.heard.set()
+
+
 @contextmanager
 def api_of(
     run: Run,
@@ -325,7 +339,7 @@ def api_of(
 
     ``name``: the stage's; each of several APIs of one run needs its own.
     """
-    stage = Stage(run, name)
+    stage = HeardStage(run, name)
     failures: list[BaseException] = []
 
     def serve() -> None:
@@ -334,14 +348,16 @@ def api_of(
                 run_server(stage, host, 0, key_file, limits, intake, workers)
         except BaseException as error:
             failures.append(error)
+            stage.heard.set()
             raise
 
     server = threading.Thread(target=serve)
     server.start()
     try:
-        address = wait_for(lambda: failures or endpoint(run, name), "the API to listen")
-        assert isinstance(address, str), failures
-        with httpx.Client(base_url=address, timeout=30) as client:
+        assert stage.heard.wait(60), "waited in vain for the API to listen"
+        address = endpoint(run, name)
+        assert address is not None, failures
+        with httpx.Client(base_url=address, timeout=30, verify=TLS) as client:
             yield client
     finally:
         stage.stop.set()
