@@ -22,11 +22,10 @@ from pyspark.ml.functions import vector_to_array
 from pyspark.sql import Column, DataFrame, Row
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
-from tidemill import scoring
 from tidemill.errors import TrainingFailed
 from tidemill.run import files
 from tidemill.run.catalog import TrainedModel
-from tidemill.scoring import RowScorer, row_scorer, storage
+from tidemill.scoring import RowScorer, row_scorer
 from tidemill.scoring.base import RowScores
 from tidemill.scoring.parity import compare
 from tidemill.scoring.storage import Array, Stored
@@ -195,9 +194,7 @@ def train_row_model(job: TrainingJob, describe: Describe | None = None) -> Outco
             content, profile = scorer_content(inputs, fitted, stats.seen), None
             if describe is not None:
                 content, profile = describe(job, fitted, content)
-            with files.disk_errors(f"the scorer {job.scorer_path}"):
-                storage.write(job.scorer_path, content.text, content.arrays)
-            scorer = row_scorer(scoring.load(job.scorer_path))
+            scorer = row_scorer(job.written_scorer(content))
         with job.laps.lap("parity"):
             parity = parity_of(job, fitted, scorer, content.arrays)
         with job.laps.lap("measure"):

@@ -21,8 +21,9 @@ from pyspark.sql import DataFrame
 from tidemill import scoring
 from tidemill.errors import Fault, TrainingFailed
 from tidemill.pipeline import Column, ColumnKind, FeatureSource, Model, Pipeline, feature_source
-from tidemill.scoring import Kind, Scorer
-from tidemill.scoring.storage import Array
+from tidemill.run.files import disk_errors
+from tidemill.scoring import Kind, Scorer, storage
+from tidemill.scoring.storage import Array, Stored
 from tidemill.training.laps import Laps
 from tidemill.training.rows import Rows
 
@@ -219,6 +220,16 @@ class TrainingJob:
         """Tables of the rows that the model is measured on: those held out, or those of training if none is. None of
         the tables is empty."""
         return self.rows.judged(self.inputs.nullable, held=bool(self.stats.rows["holdout"]))
+
+    def written_scorer(self, content: Stored) -> Scorer:
+        """Write the scorer file, and read the scorer back from it: what is compared with Spark is what will be served.
+
+        Raises:
+            DiskError: the file can't be written; the hint says what to do.
+        """
+        with disk_errors(f"the scorer {self.scorer_path}"):
+            storage.write(self.scorer_path, content.text, content.arrays)
+        return scoring.load(self.scorer_path)
 
 
 class Outcome(NamedTuple):

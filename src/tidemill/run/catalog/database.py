@@ -70,7 +70,7 @@ class CatalogFile:
                 raise CatalogError(f"the catalog {self.path} is damaged: {fault}", DAMAGED)
             version = schema_version(self.path, connection.exec_driver_sql)
             if version is None:
-                metadata.create_all(connection)
+                metadata.create_all(connection, checkfirst=False)  # it is empty: there is nothing to look for
                 connection.execute(sa.insert(meta), {"key": "schema_version", "value": str(SCHEMA_VERSION)})
             elif version != SCHEMA_VERSION:
                 migrate(connection, version)

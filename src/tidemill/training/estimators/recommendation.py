@@ -15,10 +15,8 @@ from pyspark.ml.recommendation import ALS, ALSModel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
-from tidemill import scoring
 from tidemill.errors import Fault, TrainingFailed
 from tidemill.pipeline import Model
-from tidemill.scoring import storage
 from tidemill.scoring.als import ITEM, Factors, als_scorer, packed
 from tidemill.scoring.storage import Stored
 from tidemill.training.estimators.recommendation_quality import (
@@ -84,8 +82,7 @@ def train_recommender(job: TrainingJob) -> Outcome:
             users, items = (factor_table(inputs, fitted, role) for role in ("user", "item"))
             ratings = ratings_of(inputs, job.rows, users, items)
             content = scorer_content(inputs, users, items, ratings, job.titles)
-            storage.write(job.scorer_path, content.text, content.arrays)
-            scorer = als_scorer(scoring.load(job.scorer_path))
+            scorer = als_scorer(job.written_scorer(content))
         with job.laps.lap("parity"):
             parity = parity_of(job, scorer, fitted) | compare_factors(scorer, ratings)
         with job.laps.lap("measure"):

@@ -12,9 +12,8 @@ from pyspark.ml import Pipeline, PipelineModel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812  # the name that every Spark page uses
 
-from tidemill import scoring
 from tidemill.errors import ParityFailed
-from tidemill.scoring import Scorer, storage
+from tidemill.scoring import Scorer
 from tidemill.scoring.parity import REPORT_IT
 from tidemill.scoring.storage import Stored
 from tidemill.training.features import Stage, with_derived
@@ -56,8 +55,7 @@ def train_search(job: TrainingJob, method: SearchMethod) -> Outcome:
     with saving(fitted, job.spark_path):
         with job.laps.lap("export"):
             content = method.content(inputs, fitted, stats.seen)
-            storage.write(job.scorer_path, content.text, content.arrays)
-            scorer = scoring.load(job.scorer_path)
+            scorer = job.written_scorer(content)
         with job.laps.lap("parity"):
             parity = parity_of(job, method, scorer, fitted)
         with job.laps.lap("measure"):
