@@ -36,7 +36,7 @@ test-fast: .venv/.dev ## the tests that start no Kafka, no Spark, no browser and
 	$(PYTEST) -m "not nightly and not slow and not kafka and not spark and not browser and not console and not e2e" $(ARGS)
 
 test-nightly: .venv/.dev ## the longer tests: the nightly ones, random examples of each property, a soak of three minutes
-	$(PYTEST) -m nightly $(ARGS)
+	$(PYTEST) -m nightly -o timeout=900 $(ARGS)
 	$(MAKE) --no-print-directory fuzz MINUTES=5
 	$(MAKE) --no-print-directory soak MINUTES=3
 

@@ -113,7 +113,7 @@ def test_the_stage_stops_in_the_middle_of_its_work(
     seal_table(run, 1, real_rows(run))
     wait_for(lambda: run.catalog.generations(state="training"), "generation 1")
     os.kill(process.pid, number)
-    process.wait(5)
+    process.wait(15)
     psutil.wait_procs(java, timeout=2)
     assert not any(one.is_running() for one in java)
     assert run.catalog.stages()["trainer"].state == "stopped"

@@ -179,6 +179,7 @@ class MemoryReader:
         return messages
 
     def hold(self, partitions: set[int]) -> None:
+        self._drained -= partitions - self._held
         self._held = set(partitions)
 
     def silent(self) -> bool:

@@ -101,6 +101,7 @@ class KafkaReader:
         """Pause these partitions, and resume all others."""
         if more := partitions - self._held:
             self._consumer.pause([TopicPartition(self.topic.name, partition) for partition in more])
+            self._drained -= more  # the client reports the end of a partition again once it is resumed
         if fewer := self._held - partitions:
             self._consumer.resume([TopicPartition(self.topic.name, partition) for partition in fewer])
         self._held = partitions

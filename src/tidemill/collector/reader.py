@@ -162,7 +162,8 @@ class Reader(Protocol[M]):
         """
 
     def hold(self, partitions: set[int]) -> None:
-        """Pause these partitions, and resume all others."""
+        """Pause these partitions, and resume all others. One that is paused does not count as read to its end, as rows
+        may come meanwhile, until it is resumed and read to its end again."""
 
     def silent(self) -> bool:
         """Ask the log whether every message was read."""

@@ -425,6 +425,33 @@ def test_what_others_write_after_the_end_is_no_part_of_the_stream(tmp_path: Path
     run.close()
 
 
+def test_a_partition_that_was_paused_is_not_taken_as_read_to_its_end(tmp_path: Path) -> None:
+    """A transaction's rows keep their place in time where one of its partitions is paused as they become visible."""
+    run = open_run(one_column(partitions=3), tmp_path)
+    log, clock = MemoryLog(3), HandClock()
+    collector = take_up(Stage(run, "collector"), own_stream(run, MemoryReader(log, clock)), Rules(rows=10), clock=clock)
+    collector.begin()
+
+    def send(*rows: tuple[int, int]) -> None:
+        for partition, stamp in rows:
+            log.append(partition, orjson.dumps({"n": stamp}), stamp)
+        collector.step()
+
+    send((1, 55))
+    clock.advance(0.4)
+    send(*[(0, 50)] * (merge.CROWDED + 1))
+    clock.advance(0.2)
+    send((0, 52), (2, 60))
+    for partition in range(3):
+        log.append(partition, None, 61, "end")
+    while not collector.over:
+        collector.step()
+    collector.finish()
+    [batch] = run.catalog.batches()
+    assert pq.read_table(run.folder / batch.path)["n"].to_pylist() == [50, 50, 50, 50, 52, 55, 60]
+    run.close()
+
+
 @pytest.fixture(autouse=True)
 def _disarmed(monkeypatch: pytest.MonkeyPatch) -> Any:
     """No failpoint outlives its test; limits are so small that a few messages reach them."""
