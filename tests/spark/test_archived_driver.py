@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from pyspark.ml.classification import RandomForestClassifier
@@ -36,16 +40,14 @@ def work(spark: SparkSession, folder: Path) -> list[float]:
     return [*trees.featureImportances.toArray().tolist(), clusters.summary.trainingCost, *predicted]
 
 
-def test_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first start leads to an archive, with which the second one starts without jars that it can't need; one whose
-    archive is damaged starts all the same. All of them fit the same models."""
-    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "a cache"))
-    monkeypatch.setenv(VARIABLE, "on")
-    monkeypatch.setattr(class_archives, "make_later", class_archives.make)
+def start(folder: Path, cache: Path) -> tuple[list[float], str, bool]:
+    """In a process of its own, as a process has one Spark at most: start it, and work with it.
 
-    def start(name: str) -> tuple[list[float], str, bool]:
-        folder = tmp_path / name
-        folder.mkdir()
+    Returns what its models say, its class path, and whether it used an archive.
+    """
+    os.environ |= {CACHE_VARIABLE: str(cache), VARIABLE: "on"}
+    folder.mkdir()
+    with patch.object(class_archives, "make_later", class_archives.make):
         spark = session.session(None, folder / "scratch", folder, little=True)
         process = session.jvm(spark)
         assert process
@@ -57,15 +59,26 @@ def test_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         finally:
             session.end(spark, worked=True)
 
-    first, class_path, used = start("first")
+
+def test_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first start leads to an archive, with which the second one starts without jars that it can't need; one whose
+    archive is damaged starts all the same. All of them fit the same models."""
+    cache = tmp_path / "a cache"
+    monkeypatch.setenv(CACHE_VARIABLE, str(cache))
+
+    def started(name: str) -> tuple[list[float], str, bool]:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            return process.submit(start, tmp_path / name, cache).result()
+
+    first, class_path, used = started("first")
     assert not used
     assert "*" in class_path
-    second, class_path, used = start("second")
+    second, class_path, used = started("second")
     assert used
     assert not [jar for jar in class_path.split(":") if LEFT_OUT.match(Path(jar).name)]
     (path,) = archives()
     path.chmod(0o600)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    third, _, used = start("third")
+    third, _, used = started("third")
     assert not used
     assert first == second == third
