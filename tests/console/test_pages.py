@@ -25,7 +25,7 @@ from tidemill.console.metrics import metric_title
 from tidemill.pipeline import load
 from tidemill.run.folder import Run, existing_run
 
-SLOW = ("--set", "stream.pause=0", "--set", "stream.rate=90")  # so that there is something to watch
+SLOW = ("--set", "stream.pause=0", "--set", "stream.rate=180")  # so that there is something to watch
 pytestmark = pytest.mark.timeout(900)  # with its part of the machine only
 
 MARK = "window.mark = 'this very page'"

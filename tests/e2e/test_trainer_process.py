@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.support import ROOT, wait_for
-from tests.support.training_run import real_rows, seal_table, seal_tables, states
+from tests.support.training_run import SMALL, real_rows, seal_table, seal_tables, states, table_of
 from tidemill.pipeline import load
 from tidemill.run.folder import Run, open_run
 
@@ -25,24 +25,34 @@ from tidemill.pipeline import load
 from tidemill.run.folder import open_run
 from tidemill.run.stage import stage
 from tidemill.training.trainer import run_trainer
-run = open_run(load("smart-home"), Path(sys.argv[1]))
+run = open_run(load(sys.argv[1]), Path(sys.argv[2]))
 with stage(run, "trainer") as me:
     run_trainer(me, None)
 """
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    """An empty run of the ready pipeline."""
-    run = open_run(load("smart-home"), tmp_path / "a [run] {of} *")
+def pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The ready pipeline; with a parameter the file of one with that text."""
+    if not hasattr(request, "param"):
+        return "smart-home"
+    path = tmp_path / "pipeline.toml"
+    path.write_text(request.param)
+    return str(path)
+
+
+@pytest.fixture
+def run(tmp_path: Path, pipeline: str) -> Iterator[Run]:
+    """An empty run of the pipeline."""
+    run = open_run(load(pipeline), tmp_path / "a [run] {of} *")
     yield run
     run.close()
 
 
 @pytest.fixture
-def process(run: Run) -> Iterator[subprocess.Popen[bytes]]:
+def process(run: Run, pipeline: str) -> Iterator[subprocess.Popen[bytes]]:
     """A trainer in a process of its own, in which Spark runs."""
-    command = [sys.executable, "-c", STAGE, str(run.folder)]
+    command = [sys.executable, "-c", STAGE, pipeline, str(run.folder)]
     with (
         (run.folder.parent / "printed").open("wb") as printed,
         subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT, cwd=ROOT) as process,
@@ -60,6 +70,7 @@ def jvms(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return [child for child in psutil.Process(process.pid).children(recursive=True) if "java" in child.name()]
 
 
+@pytest.mark.parametrize("pipeline", [SMALL], indirect=True, ids=["small"])
 def test_the_stage_trains_quietly_and_ends_with_the_stream(run: Run, process: subprocess.Popen[bytes]) -> None:
     """The trainer does the whole of it, prints only its own log, keeps Spark's words in files, and leaves no JVM."""
     wait_for(lambda: running(run), "the trainer")
@@ -68,7 +79,7 @@ def test_the_stage_trains_quietly_and_ends_with_the_stream(run: Run, process: su
     assert all(connection.laddr.ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1") for connection in listening(java))
     lines = [" ".join(one.cmdline()) for one in java]
     assert all("spark.authenticate=true" in line and "secret" not in line.lower() for line in lines)
-    seal_tables(run, [real_rows(run).slice(0, 900)])
+    seal_tables(run, [table_of(run, [{"x": float(x), "y": 2.0 * x} for x in range(40)])])
     assert process.wait(120) == 0
     printed = (run.folder.parent / "printed").read_text()
     assert [line for line in printed.splitlines() if "[info" not in line] == []
