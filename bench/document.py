@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from bench.lines import LINES
-from bench.promises import Promise, held
+from bench.promises import Promise, held, unreached
 from bench.results import Results
 from bench.support.lines import Figure, Line, Measured, Unit
 
@@ -21,8 +21,10 @@ memory, {system}. Files are in memory, so that no disk is measured.
 {versions}
 
 The programs of a line take turns, so that each round measures all of them on the same machine at about the same time.
-A ratio is that of the medians; behind it stands the range of the ratios of single rounds. Figures move from machine to
-machine, ratios much less. *Promised* is the bound at which `make bench` fails; one without a ratio holds on two cores.
+A ratio is that of the medians; behind it stands the range of the ratios of single rounds, where there were several. A
+*peer* does the same work as people do it without Tidemill. A *limit* is a part of the work alone, or the same by the
+plainest program. *From ready to done* leaves out the start of a process. *Promised* is the bound at which `make bench`
+fails; one without a ratio holds on two cores. What `make bench` does not measure is at the end, with its own dates.
 """
 KINDS = {"ours": "Tidemill", "peer": "peer", "limit": "limit", "part": ""}
 
@@ -42,7 +44,7 @@ def text(results: Results) -> str:
     if dates[0] == dates[-1]:
         head = head.replace(f"from {dates[0]} to {dates[-1]}", f"on {dates[0]}")
     sections = (section(line, results.lines[line.key]) for line in lines)
-    return "\n".join([head, promises_table(results.lines), *sections])
+    return "\n".join([head, promises_table(results.lines), *goals_table(results.lines), *sections])
 
 
 def promises_table(measured: Mapping[str, Measured], quick: bool = False) -> str:
@@ -50,6 +52,14 @@ def promises_table(measured: Mapping[str, Measured], quick: bool = False) -> str
     rows = [promise_row(promise, measured[promise.line]) for promise in held(measured, quick)]
     heading = ("what", "median", "beside", "ratio", "promised", "")
     return "## What is promised\n\n" + table(heading, rows)
+
+
+def goals_table(measured: Mapping[str, Measured]) -> Iterable[str]:
+    """The goals that are not reached, beside what was; nothing where there is none."""
+    goals = unreached(measured)
+    if goals:
+        rows = [(*promise_row(goal, measured[goal.line])[:-1], why) for goal, why in goals.items()]
+        yield "## What is not reached\n\n" + table(("what", "median", "beside", "ratio", "wanted", "why not"), rows)
 
 
 def promise_row(promise: Promise, measured: Measured) -> Sequence[str]:

@@ -15,6 +15,7 @@ from bench.support.processes import TIDEMILL, Words, finish
 from bench.support.served_runs import devices_run
 
 SMALL = Path(__file__).parents[1] / "peers" / "small_command.py"
+LIBRARIES = "pydantic, rich.console, sqlalchemy, typer"
 TIMES = 5
 
 
@@ -31,6 +32,7 @@ def trials(bench: Bench) -> Iterator[Sequence[Trial]]:
             "help": [*TIDEMILL, "--help"],
             "status": [*TIDEMILL, "status", pipeline, "--run-dir", folder / "run"],
             "typer": [sys.executable, SMALL, "--help"],
+            "libraries": [sys.executable, "-c", f"import {LIBRARIES}"],
             "python": [sys.executable, "-c", "pass"],
         }
         yield [partial(timed, key, words) for key, words in lines.items()]
@@ -45,6 +47,7 @@ START = Line(
         Figure("help", "`tidemill --help`", "ours", "s"),
         Figure("status", "`tidemill status`", "ours", "s"),
         Figure("typer", "`--help` of a program of typer with one command", "peer", "s"),
+        Figure("libraries", f"`import {LIBRARIES}`: the libraries that `status` needs", "limit", "s"),
         Figure("python", "`python -c pass`", "limit", "s"),
     ),
     trials=trials,

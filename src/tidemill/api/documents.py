@@ -25,6 +25,7 @@ LINKS = {
     "pipeline": "/pipeline",
     "generations": "/generations",
     "models": "/models",
+    "verdict": "/verdict",
     "batches": "/batches",
     "metrics": "/metrics",
     "docs": "/docs",
