@@ -83,5 +83,5 @@ def test_clusters_on_a_map(browser: Browser, trained_run: Callable[[str, str | N
     with consoled(run, "denver-crime", *same(run)) as found, visiting(browser, found.console) as visit:
         page = visit.open("/clusters")
         expect(page.get_by_role("heading", name="Map")).to_be_visible()
-        expect(page.get_by_text("longitude (°)").first).to_be_visible()
+        expect(page.get_by_test_id("stVegaLiteChart").get_by_text("longitude (°)").first).to_be_visible()
         visit.shot("denver-crime-clusters", tmp_path)

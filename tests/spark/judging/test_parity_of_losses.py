@@ -117,7 +117,7 @@ def cells_of(model: Fitted, scored: DataFrame, start: int, stop: int) -> int:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("cells", [1000])
+@pytest.mark.parametrize("cells", [400])
 def test_figures_are_those_of_pysparks_evaluators(
     fitted: dict[str, Fitted], scored: dict[str, DataFrame], cells: int
 ) -> None:
