@@ -43,7 +43,7 @@ class Promise:
 
 PROMISES: tuple[Promise, ...] = (
     Promise("produce", "csv-sending", of="perf-tool", least=0.5),
-    Promise("produce", "csv", of="kafka-python", least=10, quick=True),
+    Promise("produce", "csv", of="kafka-python", least=10),
     Promise("produce", "csv-memory", most=1024, quick=True),
     Promise("produce", "jsonl-memory", most=1024, quick=True),
     Promise("produce", "parquet-memory", most=1024, quick=True),

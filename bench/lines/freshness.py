@@ -30,7 +30,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """The parts of freshness beside the fit, as the run reports them."""
 BATCHES = 8  # of different rows; then they begin again
-WARM = 8  # generations before the first that counts: by then Spark's code is compiled
 PIPELINE = """
 name = "fresh"
 [source]
@@ -111,7 +110,7 @@ def fresh(stream: Stream, run: Path, pipeline: Path) -> Mapping[str, float]:
 
 @contextmanager
 def trials(bench: Bench) -> Iterator[Sequence[Trial]]:
-    batch = bench.size("batch", 20_000, 5_000)
+    batch, warm = bench.size("batch", 20_000, 5_000), bench.size("warm", 8, 2)
     with bench.topic() as topic, bench.scratch() as folder:
         pipeline, run, port = folder / "fresh.toml", folder / "run", free_port()
         pipeline.write_text(PIPELINE.format(topic=topic, kafka=bench.kafka, batch=batch))
@@ -120,7 +119,7 @@ def trials(bench: Bench) -> Iterator[Sequence[Trial]]:
         with serving([*TIDEMILL, *words], folder / "up.log"):
             stream = Stream(bench.kafka, topic, f"http://127.0.0.1:{port}", cycle(lines), batch)
             try:
-                for _ in range(WARM):
+                for _ in range(warm):
                     stream.send()
                 yield [partial(fresh, stream, run, pipeline)] * 2
             finally:
@@ -133,7 +132,7 @@ FRESHNESS = Line(
     how="A client sends batches of {batch} rows to a topic that `tidemill up` follows, and asks for a prediction "
     "every 10 ms: the time from Kafka's acknowledgement of a batch's last row to the first answer of the "
     "generation that was trained on it, one logistic regression. The parts are what the run reports; from a row's "
-    "timestamp, so a few milliseconds more than its acknowledgement. Two generations a round, after eight that do "
+    "timestamp, so a few milliseconds more than its acknowledgement. Two generations a round, after {warm} that do "
     "not count: Spark's code is compiled by then.",
     figures=(
         Figure("tidemill", "last row acknowledged to the generation's first answer", "ours", "s"),

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from bench import document, results
 from bench.lines import LINES
-from bench.promises import PROMISES, Promise, broken
+from bench.promises import GOALS, PROMISES, Promise, broken
 from bench.results import Results
 from bench.support.lines import Measured
 
 MACHINE = {"cores": "2", "processor": "a processor", "memory": "24 GiB", "system": "Linux 6.1"}
-SIZES = ("rows", "peer_rows", "seconds", "items", "rank", "times", "batch", "generations", "gigabytes")
+SIZES = ("rows", "peer_rows", "seconds", "items", "rank", "times", "batch", "warm", "generations", "gigabytes")
 
 
 def made_up() -> Results:
@@ -25,9 +25,9 @@ def made_up() -> Results:
 
 
 def test_each_promise_is_about_figures_of_a_line() -> None:
-    """Each promise has one bound, and names figures that its line has."""
+    """Each promise, and each goal, has one bound, and names figures that its line has."""
     figures = {line.key: {figure.key for figure in line.figures} for line in LINES}
-    for promise in PROMISES:
+    for promise in (*PROMISES, *GOALS):
         assert {promise.figure, promise.of or promise.figure} <= figures[promise.line], promise
         assert (promise.least is None) != (promise.most is None), promise
 
