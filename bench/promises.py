@@ -82,13 +82,13 @@ GOALS: Mapping[Promise, str] = {
     Promise("produce", "csv-sending", of="perf-tool", least=0.7): (
         "A row takes 3.8 µs of processor time over four threads: it is read and encoded in 1.1, put into its account "
         "and given to the client in 1.3, sent in 0.6, and stored by Kafka in 0.8. So two cores give 0.53 million "
-        "rows/s. The perf tool neither reads nor keys its lines"
+        "rows/s if no thread ever waits for another. The perf tool neither reads nor keys its lines"
     ),
     Promise("predict", "workers", of="tidemill", least=1.7): (
-        "The clients take a part of the two cores: two servers apart, which share nothing, are its limit"
+        "The clients take a part of the two cores; two servers apart, which share nothing, gain no more"
     ),
     Promise("generations", "floor", most=3): (
-        "It is the jobs that Spark starts for three models, whatever their rows; bare pyspark has the same floor"
+        "It is the jobs that Spark starts for three models, whatever their rows; that of bare pyspark is higher"
     ),
     Promise("freshness", "tidemill", of="wanted", most=1): (
         "The comparison with Spark and the saving of Spark's own model are jobs of Spark beside the fit"

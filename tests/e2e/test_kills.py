@@ -44,7 +44,7 @@ def plan(rounds: Sequence[float]) -> list[tuple[str, float, str]]:
 @pytest.fixture
 def up(rounds: Sequence[float], tmp_path: Path) -> Iterator[UpProcess]:
     by_day = rounds == BY_DAY  # by night the rows must last for three times as many restarts
-    job = Job(tmp_path, rows=60_000, batch=6_000, rate=1_000) if by_day else Job(tmp_path, 100_000, 4_000, rate=500)
+    job = Job(tmp_path, 60_000, 6_000, rate=700) if by_day else Job(tmp_path, 100_000, 4_000, rate=500)
     job.write()
     up = UpProcess(job)
     yield up

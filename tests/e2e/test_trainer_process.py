@@ -34,10 +34,11 @@ with stage(run, "trainer") as me:
 @pytest.fixture
 def pipeline(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The ready pipeline; with a parameter the file of one with that text."""
-    if not hasattr(request, "param"):
+    text = getattr(request, "param", None)
+    if text is None:
         return "smart-home"
     path = tmp_path / "pipeline.toml"
-    path.write_text(request.param)
+    path.write_text(text)
     return str(path)
 
 
@@ -70,7 +71,9 @@ def jvms(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return [child for child in psutil.Process(process.pid).children(recursive=True) if "java" in child.name()]
 
 
-@pytest.mark.parametrize("pipeline", [SMALL], indirect=True, ids=["small"])
+@pytest.mark.parametrize(
+    "pipeline", [SMALL, pytest.param(None, marks=pytest.mark.nightly)], indirect=True, ids=["small", "ready"]
+)
 def test_the_stage_trains_quietly_and_ends_with_the_stream(run: Run, process: subprocess.Popen[bytes]) -> None:
     """The trainer does the whole of it, prints only its own log, keeps Spark's words in files, and leaves no JVM."""
     wait_for(lambda: running(run), "the trainer")
@@ -79,7 +82,9 @@ def test_the_stage_trains_quietly_and_ends_with_the_stream(run: Run, process: su
     assert all(connection.laddr.ip in ("127.0.0.1", "::1", "::ffff:127.0.0.1") for connection in listening(java))
     lines = [" ".join(one.cmdline()) for one in java]
     assert all("spark.authenticate=true" in line and "secret" not in line.lower() for line in lines)
-    seal_tables(run, [table_of(run, [{"x": float(x), "y": 2.0 * x} for x in range(40)])])
+    small = run.pipeline.name == "small"
+    few = [{"x": float(x), "y": 2.0 * x} for x in range(40)]
+    seal_tables(run, [table_of(run, few) if small else real_rows(run).slice(0, 900)])
     assert process.wait(120) == 0
     printed = (run.folder.parent / "printed").read_text()
     assert [line for line in printed.splitlines() if "[info" not in line] == []

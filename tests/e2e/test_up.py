@@ -129,7 +129,7 @@ def test_a_run_lives_through_kills_answers_and_is_resumed(ups: list[Up], tmp_pat
         "generation 3",
         "starting it again",
         "all 3 generations; the API",
-        "the same command resumes the run",
+        "the same command, without --fresh, resumes the run",
     ):
         assert line in out
     assert gone(pids)

@@ -154,7 +154,7 @@ class MemoryReader:
             if offset > len(self.log.logs[partition]):
                 raise LogLost(f"partition {partition} ends before {offset}")
         self._next = dict(offsets)
-        self._drained = set()
+        self._drained, self._held = set(), set()
 
     def read(self) -> list[MemoryMessage]:
         messages: list[MemoryMessage] = []

@@ -105,8 +105,9 @@ ROW: dict[str, Any] = {
     "size": 7.5,
 }
 KEY = "correct-horse-battery-staple"
-TLS = ssl.create_default_context()  # read once: each client reads the system's certificates anew, at 30 ms
 """The key of an API that has one."""
+TLS = ssl.create_default_context()
+"""Read once: each client reads the system's certificates anew, at 30 ms."""
 RENAMED = {"is_good": 1, "watts": 7.5}
 TEXT: dict[str, Any] = {"model": "of the test", "labels": {}, "classes": None}
 FEATURE = {"categories": None, "minimum": None, "maximum": None}

@@ -170,7 +170,7 @@ def sum_up(run: Run, console: Console, stopped: bool, rejects: bool = True) -> N
     if run.catalog.newest_batch_judged():
         say_verdicts(run, console)
     if stopped:
-        say(console, "stopped", "the same command resumes the run")
+        say(console, "stopped", "the same command, without --fresh, resumes the run")
 
 
 def say_verdicts(run: Run, console: Console) -> None:

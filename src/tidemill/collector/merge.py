@@ -9,8 +9,8 @@ the other partitions can deliver, so :meth:`Merge.take` releases it, and no mess
 That partition is never crowded, and more can be read from it.
 
 A partition that was read to its end delays the others by at most ``GRACE_SECONDS``. The rows of a transaction become
-visible in all partitions at once, so that is enough time to fetch them. A log that is complete gives the same order
-every time.
+visible in all partitions at once, so that is enough time to fetch them. A crowded partition is paused; it delays the
+others until it was read to its end again. A log that is complete gives the same order every time.
 
 The messages of a partition wait in the order of their timestamps. So those of it that can be released are its first
 ones, and whole arrays are searched and sorted instead of single messages.

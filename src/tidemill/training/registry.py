@@ -226,6 +226,7 @@ class TrainingJob:
 
         Raises:
             DiskError: the file can't be written; the hint says what to do.
+            CatalogError: it can't be read.
         """
         with disk_errors(f"the scorer {self.scorer_path}"):
             storage.write(self.scorer_path, content.text, content.arrays)

@@ -36,7 +36,7 @@ def test_the_end_of_a_run_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     progress.show(supervisor)
     assert printed_lines(console) == []
     progress.sum_up(stopped=True)
-    assert printed_lines(console) == ["stopped the same command resumes the run"]
+    assert printed_lines(console) == ["stopped the same command, without --fresh, resumes the run"]
 
 
 def test_a_generation_that_failed_is_told_again_once_it_is_trained(tmp_path: Path) -> None:
