@@ -100,8 +100,8 @@ GOALS: Mapping[Promise, str] = {
 
 def unreached(measured: Mapping[str, Measured]) -> Mapping[Promise, str]:
     """The goals about these lines that are not reached, and why."""
-    found = GOALS.items()
-    return {goal: why for goal, why in found if goal.line in measured and goal.kept(measured[goal.line]) is False}
+    about = {goal: why for goal, why in GOALS.items() if goal.line in measured}
+    return {goal: why for goal, why in about.items() if goal.kept(measured[goal.line]) is False}
 
 
 def held(measured: Mapping[str, Measured], quick: bool) -> list[Promise]:

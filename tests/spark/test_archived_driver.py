@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from unittest.mock import patch
@@ -40,12 +39,11 @@ def work(spark: SparkSession, folder: Path) -> list[float]:
     return [*trees.featureImportances.toArray().tolist(), clusters.summary.trainingCost, *predicted]
 
 
-def start(folder: Path, cache: Path) -> tuple[list[float], str, bool]:
+def start(folder: Path) -> tuple[list[float], str, bool]:
     """In a process of its own, as a process has one Spark at most: start it, and work with it.
 
     Returns what its models say, its class path, and whether it used an archive.
     """
-    os.environ |= {CACHE_VARIABLE: str(cache), VARIABLE: "on"}
     folder.mkdir()
     with patch.object(class_archives, "make_later", class_archives.make):
         spark = session.session(None, folder / "scratch", folder, little=True)
@@ -63,12 +61,12 @@ def start(folder: Path, cache: Path) -> tuple[list[float], str, bool]:
 def test_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first start leads to an archive, with which the second one starts without jars that it can't need; one whose
     archive is damaged starts all the same. All of them fit the same models."""
-    cache = tmp_path / "a cache"
-    monkeypatch.setenv(CACHE_VARIABLE, str(cache))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "a cache"))
+    monkeypatch.setenv(VARIABLE, "on")
 
     def started(name: str) -> tuple[list[float], str, bool]:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
-            return process.submit(start, tmp_path / name, cache).result()
+            return process.submit(start, tmp_path / name).result()
 
     first, class_path, used = started("first")
     assert not used

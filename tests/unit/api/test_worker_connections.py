@@ -61,7 +61,8 @@ def test_connections_are_spread_and_all_workers_answer_alike(
             stack.close()  # of the time before: a worker's connection that has just ended may still count as one
             clients = stack.enter_context(clients_of(shared, 8))
             ports = {port_of(each.get("/health")) for each in clients}
-            return clients if [len(ports_of(worker) & ports) for worker in workers] == [4, 4] else []
+            spread = [ports_of(worker) & ports for worker in workers]
+            return clients if [*map(len, spread)] == [4, 4] and set.union(*spread) == ports else []
 
         clients = wait_for(four_each, "four connections for each worker")
         before = counted(shared, PREDICT)
