@@ -7,6 +7,7 @@ import signal
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -24,15 +25,27 @@ from tests.support.failpoint_run import (
     user_ids,
 )
 from tests.support.open_stream import IN_TIME, open_stream, row_request, row_writer, sealed_numbers
-from tests.support.source_run import CHUNK, collect, lines, produce, run_of_source, sealed_ids, stop, write_source
+from tests.support.source_run import (
+    CHUNK,
+    collect,
+    lines,
+    produce,
+    run_of_source,
+    sealed_ids,
+    stop,
+    topic_of,
+    write_source,
+)
 from tests.support.source_run import ROWS as SOURCE_ROWS
 from tests.support.stage_run import collect_to_end, collecting
 from tidemill.collector.collector import run_collector
 from tidemill.errors import LogLost, SourceError
-from tidemill.kafka.client import requests_topic
+from tidemill.kafka.client import KafkaConnection, connect_admin, end_offsets, requests_topic
 from tidemill.kafka.embedded.broker import EmbeddedBroker
 from tidemill.kafka.messages import partition_of
+from tidemill.kafka.transactions import open_before
 from tidemill.producer import log as log_module
+from tidemill.producer.log_reader import committed
 from tidemill.producer.producer import run_producer
 from tidemill.producer.row_writer import RowWriter
 from tidemill.run import failpoints
@@ -136,6 +149,14 @@ CASES: Mapping[str, LogCut] = {
     ),
     "what is sealed": LogCut(before_what_is_sealed, refused="ends at offset .* but rows up to .* are sealed"),
 }
+ROWS_TOPIC, REQUESTS_TOPIC = "its rows", "its requests"
+POSTED: Mapping[str, tuple[str, ...]] = {
+    "the end of its last transaction": (ROWS_TOPIC, REQUESTS_TOPIC),
+    "that in its rows": (ROWS_TOPIC,),
+    "that in its requests": (REQUESTS_TOPIC,),
+    "that before one that is open": (ROWS_TOPIC, REQUESTS_TOPIC),
+}
+"""Of which topics of an open stream the end of the last transaction is cut."""
 FORGOTTEN = "no more than Kafka's record of its transaction"
 FILLED = "what is sealed, with another writer's messages in its place"
 FILLED_OF_TWO = "what is sealed in one of two partitions, with another writer's messages in its place"
@@ -182,7 +203,7 @@ def pipeline_of(case: LogCut) -> StagePipeline:
 class AfterCut:
     broker: EmbeddedBroker
     streamed: Mapping[str, Streamed]
-    posted: Run
+    posted: Mapping[str, Run]
 
     def cut_again(self, damage: Callable[[Path], None]) -> None:
         os.kill(self.broker.pid, signal.SIGKILL)
@@ -205,31 +226,50 @@ def cut_off(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Af
             name: Streamed(case, folder / f"run-{number}", broker.bootstrap)
             for number, (name, case) in enumerate(cases.items())
         }
-        posted = open_stream(folder / "posted", broker.bootstrap)
-        with row_writer(posted, broker.bootstrap) as writer:
-            for number in (1, 2):
-                write_row(writer, posted, number)
-        with row_writer(posted, broker.bootstrap) as writer:  # opens once Kafka has written all of the last commit
-            wait_for(lambda: writer.hindrance is None, "the writer")
+        posted = {name: posted_run(folder / f"posted-{n}", broker.bootstrap) for n, name in enumerate(POSTED)}
+        before_open = posted["that before one that is open"]
+        with RowWriter(Stage(before_open, "api"), broker.bootstrap)._opened() as log:
+            log.begin()
+            with closing(row_request(before_open, 13).messages) as rows:
+                log.flush([log.send(rows)])
         after_cut = AfterCut(broker, streamed, posted)
 
         def cut_all(data: Path) -> None:
             for one in streamed.values():
                 one.cut(data)
-            for topic in (posted.pipeline.topic, requests_topic(posted.pipeline.topic, posted.id)):
-                path = file_of(data, topic)
-                os.truncate(path, before_the_last_end(record_batches(path), 0))
+            for name, run in posted.items():
+                topic = run.pipeline.topic
+                topics = {ROWS_TOPIC: topic, REQUESTS_TOPIC: requests_topic(topic, run.id)}
+                for which in POSTED[name]:
+                    cut_out_the_last_end(file_of(data, topics[which]))
 
         after_cut.cut_again(cut_all)
         yield after_cut
-        for one in streamed.values():
-            one.run.close()
-        posted.close()
+        for run in (*(one.run for one in streamed.values()), *posted.values()):
+            run.close()
+
+
+def posted_run(folder: Path, bootstrap: str) -> Run:
+    """A run with two rows by HTTP, whose last transaction Kafka has completed."""
+    run = open_stream(folder, bootstrap)
+    with row_writer(run, bootstrap) as writer:
+        for number in (1, 2):
+            write_row(writer, run, number)
+    with row_writer(run, bootstrap) as writer:  # opens once Kafka has written all of the last commit
+        wait_for(lambda: writer.hindrance is None, "the writer")
+    return run
+
+
+def cut_out_the_last_end(path: Path) -> None:
+    """Remove the end of the last transaction that has one, and nothing behind it."""
+    end = [batch for batch in record_batches(path) if batch.control][-1]
+    content = path.read_bytes()
+    path.write_bytes(content[: end.start] + content[end.end :])
 
 
 def write_row(writer: RowWriter, run: Run, number: int) -> None:
     wait_for(lambda: writer.hindrance is None, "the writer")
-    assert writer.accept(row_request(run, number)).result(IN_TIME).accepted == 1
+    assert writer.accept(row_request(run, number, key=str(number))).result(IN_TIME).accepted == 1
 
 
 @pytest.fixture(scope="module")
@@ -298,6 +338,12 @@ def test_a_log_that_was_filled_by_another_writer_is_refused(
     assert_sealed_as_before(streamed)
 
 
+def await_committed(run: Run, bootstrap: str) -> None:
+    """Wait until Kafka, which confirms a commit before, has completed the last transaction."""
+    admin, topic = connect_admin(KafkaConnection(bootstrap)), topic_of(run, bootstrap)
+    assert not open_before(admin, topic, end_offsets(admin, topic), IN_TIME)
+
+
 def test_a_source_that_was_edited_since_is_not_sent_again(cut_off: AfterCut, tmp_path: Path) -> None:
     """What one of two partitions lost is sent again only once the source is seen to be the one it came from: a row of
     it that was edited is refused before it is in the log."""
@@ -310,6 +356,7 @@ def test_a_source_that_was_edited_since_is_not_sent_again(cut_off: AfterCut, tmp
         file = file_of(data, run.pipeline.topic)
         os.truncate(file, in_the_last_committed(record_batches(file), 0))
 
+    await_committed(run, bootstrap)
     cut_off.cut_again(cut)
     lost = max(number for number in range(3 * CHUNK) if partition_of(str(number).encode(), 2) == 0)
     edited = lines()
@@ -324,17 +371,25 @@ def test_a_source_that_was_edited_since_is_not_sent_again(cut_off: AfterCut, tmp
     run.close()
 
 
-def test_rows_by_http_go_on_behind_a_transaction_without_its_end(cut_off: AfterCut) -> None:
-    """The next API ends a transaction of which the power cut took the end, in both of its topics: its rows are gone,
-    and those that follow are in a batch."""
-    run, bootstrap = cut_off.posted, cut_off.broker.bootstrap
+@pytest.mark.parametrize("name", POSTED)
+def test_rows_by_http_that_were_answered_are_not_lost(cut_off: AfterCut, name: str) -> None:
+    """Kafka had confirmed the commit of a transaction of which the end is gone, also where the next API aborts one that
+    followed: its rows are in a batch, once, its key is known with the place where they are, and rows that follow are in
+    the batch too."""
+    run, bootstrap = cut_off.posted[name], cut_off.broker.bootstrap
     with row_writer(run, bootstrap) as writer:
         for number in range(3, 12):
             write_row(writer, run, number)
+        again = writer.accept(row_request(run, 2, key="2")).result(IN_TIME)
+    assert again.repeated
+    topic = topic_of(run, bootstrap)
+    place = again.offsets[0][0]
+    with closing(committed(KafkaConnection(bootstrap), topic, {0: place}, {0: place + 1})) as messages:
+        assert [(message.offset(), message.key()) for message in messages] == [(place, b"2")]
     run_producer(Stage(run, "producer"), bootstrap)
     with collecting(run, bootstrap):
         wait_for(run.catalog.batches, "a batch")
-    assert sealed_numbers(run) == [1, *range(3, 12)]
+    assert sealed_numbers(run) == list(range(1, 11))
 
 
 def test_a_transaction_that_kafka_has_lost_is_told(cut_off: AfterCut) -> None:

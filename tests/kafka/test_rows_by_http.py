@@ -20,7 +20,6 @@ from tests.support.source_run import topic_of, topic_with
 from tests.support.stage_run import collecting
 from tidemill.errors import KeyReused, RowsRefused, StreamFailed
 from tidemill.kafka.client import KafkaConnection
-from tidemill.kafka.embedded.broker import EmbeddedBroker
 from tidemill.kafka.intake import Outcome, RowMessage
 from tidemill.producer import row_log
 from tidemill.producer.log_reader import committed
@@ -260,33 +259,6 @@ def test_rows_through_workers_are_written_once(kafka: str, tmp_path: Path) -> No
         assert accepted <= set(there)
         for client in clients:
             assert set(client.last) & set(there) in (set(), set(client.last))
-
-
-@pytest.mark.nightly  # the test under load kills a broker too
-def test_a_broker_that_dies_in_a_commit_loses_and_doubles_nothing(
-    jars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Requests that were under way are answered once Kafka is back, and each row is there once."""
-    with EmbeddedBroker(tmp_path / "kafka", tmp_path / "kafka.log", jars=jars) as broker:
-        kafka = broker.bootstrap
-        run = open_stream(tmp_path / "run", kafka)
-        passes: list[str] = []
-
-        def kill_broker(name: str) -> None:
-            passes.append(name)
-            if name == "posts.committing" and passes.count(name) == 2:
-                os.kill(broker.pid, signal.SIGKILL)
-                wait_for(lambda: not broker.alive(), "the broker's death")
-                broker.start()
-
-        monkeypatch.setattr(row_log, "failpoint", kill_broker)
-        with row_writer(run, kafka) as writer:
-            ready(writer)
-            write(writer, run, 1, key="a")
-            assert write(writer, run, 2, 3, key="b").accepted == 2
-            assert write(writer, run, 4).accepted == 1
-        assert broker.bootstrap == kafka
-        assert in_log(run, kafka) == [1, 2, 3, 4]
 
 
 @pytest.mark.nightly  # by day, the test above kills the API at each boundary

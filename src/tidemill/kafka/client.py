@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -308,9 +309,13 @@ def list_offsets(
             offsets = admin.list_offsets(asked, isolation_level=isolation, request_timeout=ANSWER_SECONDS)
             return {where.partition: future.result().offset for where, future in offsets.items()}
         except KafkaException as error:
-            if error.args[0].code() not in TRANSIENT or time.monotonic() > end:
+            code = error.args[0].code()
+            passes = code in TRANSIENT or code == KafkaError._NOENT  # the client's word where no partition has a leader
+            if not passes or time.monotonic() > end:
                 message = f"Kafka can't say which offsets {topic.name} has: {reason(error)}"
                 raise StreamFailed(message, way_out(error.args[0])) from error
+            with suppress(KafkaException):  # the next call says it too
+                admin.list_topics(topic.name, timeout=AT_ONCE_SECONDS)  # else the client may go by the former leaders
             time.sleep(0.05)
 
 

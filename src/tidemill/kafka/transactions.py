@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 
 from tidemill.errors import KafkaAway, StreamFailed
-from tidemill.kafka.client import MOST_BYTES, KafkaConnection, reason
+from tidemill.kafka.client import MOST_BYTES, KafkaConnection, Topic, end_offsets, reason
 
 CALL_SECONDS = 10.0
 PATIENCE_SECONDS = 120.0
 AGAIN_SECONDS = 0.1
+LOOK_SECONDS = 0.02
 REQUEST_SECONDS = 300  # in which the rows of one HTTP request get into the log: the largest one takes about half of it
 OPEN_SECONDS = REQUEST_SECONDS + 15.0  # the transaction of a dead writer has ended then: Kafka looks every 10 s
 
@@ -75,13 +77,20 @@ def sending() -> Iterator[None]:
 
 
 def transactional_producer(
-    connection: KafkaConnection, name: str, most_bytes: int, linger_ms: int = 5, **more: object
+    connection: KafkaConnection,
+    name: str,
+    most_bytes: int,
+    linger_ms: int = 5,
+    on_error: Callable[[KafkaError], None] | None = None,
+    **more: object,
 ) -> TransactionalProducer:
     """A producer whose rows Kafka takes once, in order, in all replicas.
 
     Args:
         name: of the writer, after Tidemill's own. Another producer of the same name is shut out.
         most_bytes: of a batch of messages that the topic accepts.
+        on_error: what is called, within a call of the producer, where the client meets an error that it recovers from
+            by itself, such as a connection that is lost.
         more: further settings.
     """
     settings = connection.settings(
@@ -94,7 +103,7 @@ def transactional_producer(
         linger_ms=linger_ms,
         **more,
     )
-    return TransactionalProducer(settings)
+    return TransactionalProducer(settings if on_error is None else {**settings, "error_cb": on_error})
 
 
 def until_done(call: Callable[[], object], action: str, explain: Callable[[], None]) -> None:
@@ -136,3 +145,23 @@ def until_confirmed(confirm: Callable[[], object], patience: float) -> None:
             if time.monotonic() >= end:
                 raise
             time.sleep(AGAIN_SECONDS)
+
+
+def behind(ends: Mapping[int, int], stable: Mapping[int, int]) -> dict[int, int]:
+    """The end offset of each partition that has an open transaction before it."""
+    return {partition: end for partition, end in ends.items() if stable[partition] < end}
+
+
+def open_before(admin: AdminClient, topic: Topic, ends: Mapping[int, int], seconds: float) -> dict[int, int]:
+    """Wait until the transactions before the offsets ``ends`` have ended, so that consumers of committed messages read
+    up to there. Returns these offsets of the partitions where one is still open after so many ``seconds``.
+
+    Raises:
+        StreamFailed: Kafka does not answer.
+    """
+    limit = time.monotonic() + seconds
+    while left := behind(ends, end_offsets(admin, topic, stable=True)):
+        if time.monotonic() > limit:
+            break
+        time.sleep(LOOK_SECONDS)
+    return left

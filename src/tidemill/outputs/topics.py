@@ -101,11 +101,12 @@ class OutputReader(KafkaReader):
         """What a transaction needs to know of the consumer group."""
         return self._consumer.consumer_group_metadata()
 
-    def written(self, state: OutputState, marks: Marks) -> dict[int, Position]:
+    def written(self, state: OutputState, marks: Marks, may_differ: bool) -> dict[int, Position]:
         """How far the rows are written, for each partition of which some are.
 
         Args:
             marks: those in the topic of the predictions.
+            may_differ: whether that topic may hold more than Kafka's record says.
 
         Raises:
             StreamFailed: Kafka does not answer.
@@ -116,8 +117,11 @@ class OutputReader(KafkaReader):
         except KafkaException as error:
             raise StreamFailed(f"Kafka can't say how far the rows are written: {reason(error)}") from error
         written = {record.partition: Position.of(record) for record in known if record.offset >= 0}
-        if any(at not in written or written[at].offset < offset for at, offset in state.offsets.items()):
-            log.warning("Kafka's record of the rows written to %s is lost: its messages are read instead", state.topic)
+        lost = any(at not in written or written[at].offset < offset for at, offset in state.offsets.items())
+        if lost or may_differ:
+            log.warning(
+                "Kafka's record of the rows written to %s may be incomplete: its messages are read too", state.topic
+            )
             written = recovered(self._connection, self._admin, marks, state, written)
         return written
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 
 import numpy as np
-from confluent_kafka import KafkaException, Message
+from confluent_kafka import KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tidemill.collector.collector import CONFIRM_SECONDS, CONFIRM_WITHIN
@@ -18,11 +18,13 @@ from tidemill.collector.feed import Feed
 from tidemill.collector.open_batch import Decoded
 from tidemill.collector.reader import stamp_fault
 from tidemill.errors import KafkaAway, StreamFailed
-from tidemill.kafka.client import KafkaConnection, Topic, batch_limit, reason
+from tidemill.kafka.client import KafkaConnection, Topic, batch_limit, end_offsets, reason
 from tidemill.kafka.messages import partition_of
 from tidemill.kafka.transactions import (
     CALL_SECONDS,
     PATIENCE_SECONDS,
+    behind,
+    open_before,
     transactional_producer,
     until_confirmed,
     until_done,
@@ -82,17 +84,42 @@ class OutputWriter:
         with ExitStack() as opening:
             opening.push(self)
             self._until_done(lambda: self._producer.init_transactions(CALL_SECONDS), "open the topic")
-            self._start()
+            self._start(self._end_forgotten())
             opening.pop_all()
         return self
 
-    def _start(self) -> None:
+    def _end_forgotten(self) -> bool:
+        """Abort a transaction of an earlier writer that Kafka believes ended, but that is still open in a partition or
+        in the record of offsets (see :mod:`tidemill.producer.row_recovery`): the next commit would commit it too.
+
+        Returns whether there may have been one in a partition.
+        """
+        topic = Topic(self._state.topic, self._state.topic_id, self._state.partitions)
+        open_until = behind(end_offsets(self._admin, topic), end_offsets(self._admin, topic, stable=True))
+        self._begin()
+        with self._sending():
+            for partition in open_until:
+                self._producer.produce(topic.name, None, partition=partition)
+        self._flush()
+        nothing = [TopicPartition(self._reader.topic.name, 0, 0)]
+        self._until_done(
+            lambda: self._producer.send_offsets_to_transaction(nothing, self._reader.group, CALL_SECONDS), "begin"
+        )
+        self._until_done(lambda: self._producer.abort_transaction(CALL_SECONDS), "abort an earlier transaction")
+        self._begun = False
+        open_before(self._admin, topic, open_until, CALL_SECONDS)
+        return bool(open_until)
+
+    def _start(self, may_differ: bool) -> None:
         """Read on from what is written.
+
+        Args:
+            may_differ: whether the topic may hold more than Kafka's record of offsets says.
 
         Raises:
             LogLost: Kafka has lost rows that are not written yet.
         """
-        self._committed = written = self._reader.written(self._state, self._marks)
+        self._committed = written = self._reader.written(self._state, self._marks, may_differ)
         self._rows.update({partition: position.rows for partition, position in written.items()})
         self._missed.update({partition: position.missed for partition, position in written.items()})
         self._source_ended.update(partition for partition, position in written.items() if position.source_ended)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import orjson
@@ -50,33 +52,66 @@ def key_reused() -> KeyReused:
     )
 
 
+Extents = Mapping[int, tuple[int, int]]  # by partition, the first and the last offset
+Moves = Mapping[int, Mapping[int, int]]  # by partition, from the former offset of a row to the new one
+NOWHERE: Extents = MappingProxyType({})
+
+
 class Record(NamedTuple):
-    """The record of a transaction: its id, and the answers of its requests by their keys."""
+    """The record of a transaction: its id, the answers of its requests by their keys, and where its rows are (nowhere
+    in records of an older version)."""
 
     transaction: str
     answers: Mapping[str, Answer]
+    rows: Extents = NOWHERE
 
     def encode(self) -> bytes:
         answers = {key: [answer.digest, encoded(answer.outcome)] for key, answer in self.answers.items()}
-        return orjson.dumps({"transaction": self.transaction, "answers": answers})
+        rows = encoded_extents(self.rows)
+        return orjson.dumps({"transaction": self.transaction, "answers": answers, "rows": rows})
 
     @classmethod
     def decode(cls, value: bytes) -> Record:
         content = orjson.loads(value)
         answers = {key: Answer(digest, decoded(outcome)) for key, (digest, outcome) in content["answers"].items()}
-        return cls(content["transaction"], answers)
+        return cls(content["transaction"], answers, decoded_extents(content.get("rows", {})))
+
+    def moved(self, moves: Moves) -> Record:
+        """The record after some of its rows were written again."""
+        answers = {
+            key: answer._replace(outcome=moved_outcome(answer.outcome, moves)) for key, answer in self.answers.items()
+        }
+        return self._replace(answers=answers, rows=moved_extents(self.rows, moves))
+
+
+def moved_outcome(outcome: Outcome, moves: Moves) -> Outcome:
+    return replace(outcome, offsets=moved_extents(outcome.offsets, moves))
+
+
+def moved_extents(extents: Extents, moves: Moves) -> Extents:
+    return {
+        partition: (moves[partition][first], moves[partition][last]) if partition in moves else (first, last)
+        for partition, (first, last) in extents.items()
+    }
 
 
 def encoded(outcome: Outcome) -> dict[str, Any]:
-    offsets = {str(partition): ends for partition, ends in outcome.offsets.items()}
     examples = [list(example) for example in outcome.examples]
-    return {"accepted": outcome.accepted, "rejected": outcome.rejected, "examples": examples, "offsets": offsets}
+    counts = {"accepted": outcome.accepted, "rejected": outcome.rejected}
+    return {**counts, "examples": examples, "offsets": encoded_extents(outcome.offsets)}
+
+
+def encoded_extents(extents: Extents) -> dict[str, tuple[int, int]]:
+    return {str(partition): ends for partition, ends in extents.items()}
 
 
 def decoded(content: Mapping[str, Any]) -> Outcome:
-    offsets = {int(partition): (first, last) for partition, (first, last) in content["offsets"].items()}
     examples = tuple(Rejected(row, reason) for row, reason in content["examples"])
-    return Outcome(content["accepted"], content["rejected"], examples, offsets)
+    return Outcome(content["accepted"], content["rejected"], examples, decoded_extents(content["offsets"]))
+
+
+def decoded_extents(content: Mapping[str, Any]) -> Extents:
+    return {int(partition): (first, last) for partition, (first, last) in content.items()}
 
 
 class AnsweredRequests:

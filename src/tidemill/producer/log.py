@@ -3,6 +3,7 @@ log has."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -23,6 +24,8 @@ from tidemill.kafka.transactions import (
     CALL_SECONDS,
     OPEN_SECONDS,
     PATIENCE_SECONDS,
+    behind,
+    open_before,
     sending,
     transactional_producer,
     until_confirmed,
@@ -51,6 +54,10 @@ QUEUED_ROWS = 2 * COMMIT_ROWS  # that the client takes, unless the user sets ano
 # the client's thread polls without a pause whenever a batch is due that can't be sent yet.
 LINGER_MS = 100
 CLAIMS_WITHIN = 100  # messages from the start of the log
+END_SECONDS = 5.0
+END_ATTEMPTS = 3
+
+logger = logging.getLogger(__name__)
 
 
 class Log:
@@ -155,16 +162,12 @@ class Log:
             self._produce(None, None, partition, CLAIM)
         self._flush()
         self._until_done(self._producer.abort_transaction, "abort an earlier producer's transaction")
-        end = time.monotonic() + OPEN_SECONDS
-        while left := behind(open_until, end_offsets(self._admin, self.topic, stable=True)):
-            if time.monotonic() > end:
-                raise LogLost(
-                    f"a transaction in partition {min(left)} of {self.topic.name} does not end: Kafka has lost its "
-                    "record of it, or another writer keeps it open; the messages after it can't be read",
-                    "end it with Kafka's kafka-transactions.sh, or start over with --fresh; the sealed batches are "
-                    "whole",
-                )
-            time.sleep(AGAIN_SECONDS)
+        if left := open_before(self._admin, self.topic, open_until, OPEN_SECONDS):
+            raise LogLost(
+                f"a transaction in partition {min(left)} of {self.topic.name} does not end: Kafka has lost its record "
+                "of it, or another writer keeps it open; the messages after it can't be read",
+                "end it with Kafka's kafka-transactions.sh, or start over with --fresh; the sealed batches are whole",
+            )
 
     def refuse_unreadable(self, sealed: dict[int, int]) -> None:
         """Refuse a log in which the last sealed message of a partition can no longer be read.
@@ -315,8 +318,17 @@ class Log:
         """Close the stream with a marker, a message without a value, in each partition. The marker has the number and
         digest of the source's rows sent to its partition and to all partitions. In a stream that stays open it ends
         only the source.
+
+        Nothing follows that would complete this transaction. So it is waited for, and where a broker that died has lost
+        its end (see :mod:`tidemill.producer.row_recovery`), another one completes it.
         """
-        kind = SOURCE_END if stays_open else END
+        for _ in range(END_ATTEMPTS):
+            self._end(SOURCE_END if stays_open else END)
+            if not open_before(self._admin, self.topic, end_offsets(self._admin, self.topic), END_SECONDS):
+                return
+        logger.warning("the end of %s can't be read yet: another writer keeps a transaction open", self.topic.name)
+
+    def _end(self, kind: Kind) -> None:
         self._confirmed_at = 0.0  # the run ends with this, so the topic is verified in any case
         self._begin()
         for partition, account in self.accounts.items():
@@ -403,8 +415,3 @@ class Log:
                 raise
 
         until_done(attempt, action, explain)
-
-
-def behind(ends: Mapping[int, int], stable: Mapping[int, int]) -> dict[int, int]:
-    """The end offset of each partition that has an open transaction before it."""
-    return {partition: end for partition, end in ends.items() if stable[partition] < end}

@@ -125,7 +125,26 @@ def committed(
     Raises:
         StreamFailed: the end can't be reached.
     """
-    consumer = reader_of(connection)
+    yield from messages_from(reader_of(connection), topic, offsets, until)
+
+
+def written(
+    connection: KafkaConnection, topic: Topic, partition: int, first: int, last: int
+) -> Generator[Message, None, None]:
+    """The messages of a partition from the offset ``first`` to ``last``, even those of transactions that were aborted
+    or are open. Close it after use.
+
+    Raises:
+        StreamFailed: the end can't be reached.
+    """
+    reader = reader_of(connection, isolation_level="read_uncommitted")
+    yield from messages_from(reader, topic, {partition: first}, {partition: last + 1})
+
+
+def messages_from(
+    consumer: Consumer, topic: Topic, offsets: dict[int, int], until: Mapping[int, int] | None
+) -> Generator[Message, None, None]:
+    """The messages that ``consumer`` reads, which is closed then; as :func:`committed`."""
     left, undecided = set(offsets), dict[int, float]()
     try:
         consumer.assign([TopicPartition(topic.name, number, offset) for number, offset in sorted(offsets.items())])
@@ -218,12 +237,12 @@ def refuse_lost(topic: Topic, sealed: dict[int, int], ends: dict[int, int]) -> N
             )
 
 
-def reader_of(connection: KafkaConnection) -> Consumer:
-    """A consumer of committed messages; the caller closes it."""
+def reader_of(connection: KafkaConnection, isolation_level: str = "read_committed") -> Consumer:
+    """A consumer, by default of committed messages; the caller closes it."""
     return Consumer(
         connection.settings(
             group_id="tidemill-place",
-            isolation_level="read_committed",
+            isolation_level=isolation_level,
             enable_auto_commit=False,
             enable_partition_eof=True,
             fetch_wait_max_ms=10,  # the end of a partition is seen once Kafka answers that there is no more

@@ -11,7 +11,7 @@ from types import TracebackType
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
-from tidemill.errors import LogLost, StreamFailed
+from tidemill.errors import StreamFailed
 from tidemill.kafka.client import (
     MOST_BYTES,
     KafkaConnection,
@@ -30,15 +30,13 @@ from tidemill.kafka.intake import MessageLimit, RowMessage
 from tidemill.kafka.transactions import (
     AGAIN_SECONDS,
     CALL_SECONDS,
-    OPEN_SECONDS,
     PATIENCE_SECONDS,
     REQUEST_SECONDS,
     sending,
     transactional_producer,
 )
-from tidemill.producer.answered import RETENTION, AnsweredRequests, Record
-from tidemill.producer.log import behind
-from tidemill.producer.log_reader import committed, refuse_lost
+from tidemill.producer.answered import RETENTION, Extents, Record
+from tidemill.producer.log_reader import refuse_lost
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
 from tidemill.run.marks import CLAIM, REQUESTS, ROW
@@ -46,6 +44,7 @@ from tidemill.run.marks import CLAIM, REQUESTS, ROW
 ROWS = "/rows"  # in the producer's name; no topic's name has a slash, so that it is no output's
 CONFIRM_SECONDS = 0.25
 LIMIT_SECONDS = 10.0  # how old what is known of the topic's settings may be
+COMPLETE_SECONDS = 1.0  # within which a transaction is complete after its commit; other writers' may be open before it
 ASK_SECONDS = 1.0  # that rows wait while Kafka is asked for them
 FRAME_BYTES = 80  # at most, of a batch of one message beside its key, value and header (Kafka's message format 2)
 
@@ -74,26 +73,33 @@ class RowLog:
     ) -> None:
         """``give_up``: whether to stop waiting for a Kafka that does not answer."""
         self._run = run
-        self._connection = connection
-        self._admin = admin
-        self._topic = topic
+        self.connection = connection
+        self.admin = admin
+        self.topic = topic
         self._give_up = give_up
-        self._marks = run.marks(topic.id)
+        self.marks = run.marks(topic.id)
         self._confirmed_at = 0.0
         most_bytes = batch_limit(admin, topic.name)
-        self._limit = MessageLimit(most_bytes, FRAME_BYTES + sum(map(len, self._marks.sign_value(ROW, 0, b""))))
+        self._limit = MessageLimit(most_bytes, FRAME_BYTES + sum(map(len, self.marks.sign_value(ROW, 0, b""))))
         self._limit_read_at = time.monotonic()
         timeout = int(connection.client.get("transaction.timeout.ms", REQUEST_SECONDS * 1000))
+        self._error: KafkaError | None = None
+        self._last: dict[Topic, Extents] = {}  # where the last transaction is
         self._producer = transactional_producer(
-            connection, f"{run.id}{ROWS}", most_bytes, linger_ms=1, transaction_timeout_ms=timeout
+            connection,
+            f"{run.id}{ROWS}",
+            most_bytes,
+            linger_ms=1,
+            on_error=self._note,
+            transaction_timeout_ms=timeout,
         )
 
     def __enter__(self) -> RowLog:
         self._until_done(self._producer.init_transactions, "open the log")
-        refuse_lost(self._topic, self._run.catalog.next_offsets(), end_offsets(self._admin, self._topic))
-        self._requests = self._requests_topic()
-        self._request_marks = self._run.marks(self._requests.id)
-        self._end_forgotten()
+        refuse_lost(self.topic, self._run.catalog.next_offsets(), end_offsets(self.admin, self.topic))
+        self.requests = self._requests_topic()
+        self.request_marks = self._run.marks(self.requests.id)
+        self._error = None  # what was met while the log was opened
         return self
 
     def __exit__(
@@ -108,16 +114,16 @@ class RowLog:
         Raises:
             TopicError: the one on record was deleted.
         """
-        name, catalog = requests_topic(self._topic.name, self._run.id), self._run.catalog
+        name, catalog = requests_topic(self.topic.name, self._run.id), self._run.catalog
         known = catalog.posting()
         if known.topic_id is not None:
             return self._verified(Topic(name, known.topic_id, 1))
-        topic = describe_topic(self._admin, name)
+        topic = describe_topic(self.admin, name)
         created = known.topic_created
         if topic is None:
             catalog.save_requests_topic(None, created=True)  # first, so that no crash leaves a topic that no run owns
-            created = make_topic(self._admin, name, 1, RETENTION)
-            topic = await_topic(self._admin, name)
+            created = make_topic(self.admin, name, 1, RETENTION)
+            topic = await_topic(self.admin, name)
         catalog.save_requests_topic(topic.id, created)
         return topic
 
@@ -129,83 +135,77 @@ class RowLog:
         """
         loss = "the keys of answered requests were in it"
         way_out = f"`tidemill forget-keys {self._run.pipeline.name}` lets rows be written without knowing these keys"
-        return verify_topic(self._admin, requests.name, requests.id, CALL_SECONDS, loss, way_out)
+        return verify_topic(self.admin, requests.name, requests.id, CALL_SECONDS, loss, way_out)
 
-    def _end_forgotten(self) -> None:
-        """Abort a transaction of an earlier API that Kafka believes ended, but that is still open in a partition; see
-        :meth:`tidemill.producer.log.Log.end_forgotten`. Another one's, which may be at work, is not touched, nor waited
-        for.
+    def _note(self, error: KafkaError) -> None:
+        self._error = error
+
+    def _refuse_disturbed(self) -> None:
+        """After an error of a connection, check that the last transaction is complete.
+
+        Raises:
+            StreamFailed: it may be lost; see :mod:`tidemill.producer.row_recovery`. Opening the log again settles that.
         """
-        open_in = [
-            (topic.name, partition)
-            for topic in (self._topic, self._requests)
-            for partition in behind(end_offsets(self._admin, topic), end_offsets(self._admin, topic, stable=True))
-        ]
-        if not open_in:
+        if self._error is None:
             return
-        delivery = Delivery()
-        self.begin()
-        for topic, partition in open_in:
-            self._produce(topic, partition, None, b"", self._marks.write(CLAIM, partition), delivery)
-        self._flush([delivery])
-        self._until_done(self._producer.abort_transaction, "abort an earlier API's transaction")
+        end = time.monotonic() + COMPLETE_SECONDS
+        while not all(self._is_complete(topic, extents) for topic, extents in self._last.items()):
+            if time.monotonic() > end:
+                raise StreamFailed(f"the connection to Kafka was lost for a moment: {self._error.str()}")
+            time.sleep(AGAIN_SECONDS)
+        self._error = None
+
+    def _is_complete(self, topic: Topic, extents: Extents) -> bool:
+        stable = end_offsets(self.admin, topic, stable=True)
+        return all(stable[partition] > last for partition, (_, last) in extents.items())
 
     def limit(self) -> MessageLimit:
         """How large a message may be, as the topic's settings said a moment ago, or when Kafka told them last."""
         if time.monotonic() - self._limit_read_at >= LIMIT_SECONDS:
-            settings = topic_settings(self._admin, self._topic.name, ASK_SECONDS, logging.DEBUG)
+            settings = topic_settings(self.admin, self.topic.name, ASK_SECONDS, logging.DEBUG)
             if settings is not None:
                 self._limit = self._limit._replace(most_bytes=min(settings.max_bytes, MOST_BYTES))
             self._limit_read_at = time.monotonic()
         return self._limit
 
-    def read_answered(self, answered: AnsweredRequests, now: float) -> set[str]:
-        """Add the answers of all committed transactions to ``answered``, as given ``now``: their age is not known by a
-        clock that can't step. Returns the ids of those transactions.
-
-        Raises:
-            StreamFailed: the end of the topic can't be read.
-        """
-        transactions = set()
-        ends = self._stable_ends()
-        for message in committed(self._connection, self._requests, {0: 0}, ends):
-            value = message.value()
-            if value is not None and self._request_marks.signs_value(message, REQUESTS, value):
-                record = Record.decode(value)
-                answered.add(record.answers, now)
-                transactions.add(record.transaction)
-        return transactions
-
-    def _stable_ends(self) -> dict[int, int]:
-        """Where the topic of requests ends, once every transaction before that has ended.
-
-        Raises:
-            LogLost: one does not end.
-        """
-        ends = end_offsets(self._admin, self._requests)
-        limit = time.monotonic() + OPEN_SECONDS
-        while end_offsets(self._admin, self._requests, stable=True)[0] < ends[0]:
-            if time.monotonic() > limit:
-                raise LogLost(
-                    f"a transaction in {self._requests.name} does not end",
-                    "end it with Kafka's kafka-transactions.sh",
-                )
-            time.sleep(AGAIN_SECONDS)
-        return ends
-
     def begin(self) -> None:
-        """Begin a transaction."""
+        """Begin a transaction.
+
+        Raises:
+            StreamFailed: the log is to be opened again before.
+        """
+        self._refuse_disturbed()
         with sending():
             self._producer.begin_transaction()
 
-    def send(self, messages: Iterable[RowMessage]) -> Delivery:
-        """Queue the rows of one request. After :meth:`flush`, the result has their offsets."""
-        delivery = Delivery()
+    def send(self, messages: Iterable[RowMessage], delivery: Delivery | None = None) -> Delivery:
+        """Queue the rows of one request. After :meth:`flush`, ``delivery`` has their offsets; it is returned."""
+        delivery = Delivery() if delivery is None else delivery
         for partition, key, value in messages:
             self._produce(
-                self._topic.name, partition, key, value, self._marks.sign_value(ROW, partition, value), delivery
+                self.topic.name, partition, key, value, self.marks.sign_value(ROW, partition, value), delivery
             )
         return delivery
+
+    def end_open(self, partitions: Iterable[int], requests: bool, commit: bool) -> None:
+        """End what is still open of an earlier transaction that Kafka believes ended, in these ``partitions`` and, with
+        ``requests``, in the topic of requests: the next commit would commit it too. Other writers' transactions are
+        neither touched nor waited for.
+
+        Args:
+            commit: whether to commit it; otherwise it is aborted.
+        """
+        open_in = [(self.topic.name, partition, self.marks) for partition in partitions]
+        open_in += [(self.requests.name, 0, self.request_marks)] if requests else []
+        if not open_in:
+            return
+        delivery = Delivery()
+        self.begin()
+        for topic, partition, marks in open_in:
+            self._produce(topic, partition, None, None, marks.write(CLAIM, partition), delivery)
+        self._flush([delivery])
+        end = self._producer.commit_transaction if commit else self._producer.abort_transaction
+        self._until_done(end, "end an earlier API's transaction")
 
     def flush(self, deliveries: Iterable[Delivery]) -> None:
         """Wait until the rows of these requests are in the log, in all replicas, but not committed.
@@ -233,30 +233,39 @@ class RowLog:
             StreamFailed: it is not known whether they were committed. The next :class:`RowLog` settles that.
             TopicError: a topic was deleted, or deleted and created again.
         """
+        self._refuse_disturbed()  # the record of the transaction before must not be aborted with this one
         value, delivery = record.encode(), Delivery()
-        self._produce(self._requests.name, 0, None, value, self._request_marks.sign_value(REQUESTS, 0, value), delivery)
+        self._produce(self.requests.name, 0, None, value, self.request_marks.sign_value(REQUESTS, 0, value), delivery)
         self._flush([delivery])
         failpoint("posts.committing")
         if time.monotonic() - self._confirmed_at >= CONFIRM_SECONDS:
-            verify_topic(self._admin, self._topic.name, self._topic.id, CALL_SECONDS)
-            self._verified(self._requests)
+            verify_topic(self.admin, self.topic.name, self.topic.id, CALL_SECONDS)
+            self._verified(self.requests)
             self._confirmed_at = time.monotonic()
         self._until_done(self._producer.commit_transaction, "commit rows")
+        self._last = {self.topic: record.rows, self.requests: delivery.offsets}
         failpoint("posts.committed")
 
     def refuse_moved(self) -> None:
         """Let Kafka's client report what it has to, and fail if Kafka is at another address.
 
         Raises:
-            StreamFailed: it is.
+            StreamFailed: it is, or a connection was lost.
         """
         with sending():
             self._producer.poll(0)
+        self._refuse_disturbed()
         if self._give_up():
             raise StreamFailed("Kafka is at another address now")
 
     def _produce(
-        self, topic: str, partition: int, key: bytes | None, value: bytes, mark: tuple[str, bytes], delivery: Delivery
+        self,
+        topic: str,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        mark: tuple[str, bytes],
+        delivery: Delivery,
     ) -> None:
         with sending():
             while True:

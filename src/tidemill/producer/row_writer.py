@@ -23,8 +23,9 @@ from functools import partial
 from tidemill.errors import KeyReused, RowsBusy, RowsRefused, StreamFailed, TidemillError
 from tidemill.kafka.client import broker_moved, connect_cluster, verify_topic
 from tidemill.kafka.intake import IntakeCounts, MessageLimit, Outcome, RowMessage, RowRequest
-from tidemill.producer.answered import Answer, AnsweredRequests, Record, key_reused
+from tidemill.producer.answered import Answer, AnsweredRequests, Extents, Record, key_reused, moved_outcome
 from tidemill.producer.row_log import RowLog
+from tidemill.producer.row_recovery import Recovered, RowRecovery
 from tidemill.run.stage import Stage
 
 MOST_WAITING = 2_000  # requests
@@ -237,10 +238,10 @@ class RowWriter:
         """Settle what is in doubt, then write transaction after transaction."""
         self._limit = log.limit()
         answered = AnsweredRequests()
-        committed = log.read_answered(answered, self._clock())
+        recovered = RowRecovery(self._run, log).recover(answered, self._clock())
         with self._changed:
             self._answered, self._failed = answered, False  # before a key that it has is no longer under way
-        self._settle(committed)
+        self._settle(recovered)
         with self._changed:
             self._hindrance = None if self._stop_by is None else self._hindrance
         self._stage.log.info("takes rows", known_keys=len(answered))
@@ -253,12 +254,16 @@ class RowWriter:
             self._record_rejected()
             self._limit = log.limit()
 
-    def _settle(self, committed: set[str]) -> None:
+    def _settle(self, recovered: Recovered) -> None:
         """End the requests whose transaction was committed, whose key another API has used meanwhile, or that failed
         too often; the others are written next."""
         doubtful, self._doubtful = self._doubtful, []
-        failed = [pending for pending in doubtful if pending.transaction not in committed]
-        self._end([pending for pending in doubtful if pending.transaction in committed])
+        failed = [pending for pending in doubtful if pending.transaction not in recovered.transactions]
+        committed = [pending for pending in doubtful if pending.transaction in recovered.transactions]
+        for pending in committed:
+            assert pending.outcome is not None
+            pending.outcome = moved_outcome(pending.outcome, recovered.moves.get(pending.transaction or "", {}))
+        self._end(committed)
         with self._changed:
             for pending in reversed(failed):
                 pending.attempts += 1
@@ -309,7 +314,7 @@ class RowWriter:
         for pending, delivery in zip(batch, deliveries, strict=True):
             request = pending.request
             pending.outcome = Outcome(request.messages.count, request.rejected, request.examples, delivery.offsets)
-        log.commit(Record(transaction, answers_of(batch)))
+        log.commit(Record(transaction, answers_of(batch), extents_of(batch)))
         self._doubtful = []
         with self._changed:
             self._answered.add(answers_of(batch), self._clock())
@@ -347,6 +352,16 @@ def answers_of(batch: Sequence[Pending]) -> dict[str, Answer]:
         for pending in batch
         if pending.request.key is not None and pending.outcome is not None
     }
+
+
+def extents_of(batch: Sequence[Pending]) -> Extents:
+    """Where the rows of written requests, all in one transaction, are: by partition the first and the last offset."""
+    extents: dict[int, tuple[int, int]] = {}
+    for pending in batch:
+        for partition, (first, last) in pending.outcome.offsets.items() if pending.outcome is not None else ():
+            before = extents.get(partition, (first, last))
+            extents[partition] = min(before[0], first), max(before[1], last)
+    return extents
 
 
 def unreachable(why: str) -> RowsRefused:
