@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 from confluent_kafka import Producer
 
+from tests.kafka.test_rows_by_http import in_log
 from tests.support import wait_for
 from tests.support.failpoint_run import (
     StagePipeline,
@@ -157,6 +158,8 @@ POSTED: Mapping[str, tuple[str, ...]] = {
     "that before one that is open": (ROWS_TOPIC, REQUESTS_TOPIC),
 }
 """Of which topics of an open stream the end of the last transaction is cut."""
+IN_TWO = [2, next(n for n in range(20, 99) if partition_of(str(n).encode(), 2) != partition_of(b"2", 2))]
+"""Rows of one request in two partitions."""
 FORGOTTEN = "no more than Kafka's record of its transaction"
 FILLED = "what is sealed, with another writer's messages in its place"
 FILLED_OF_TWO = "what is sealed in one of two partitions, with another writer's messages in its place"
@@ -204,6 +207,8 @@ class AfterCut:
     broker: EmbeddedBroker
     streamed: Mapping[str, Streamed]
     posted: Mapping[str, Run]
+    in_two: Run
+    rowless: Run
 
     def cut_again(self, damage: Callable[[Path], None]) -> None:
         os.kill(self.broker.pid, signal.SIGKILL)
@@ -232,7 +237,9 @@ def cut_off(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Af
             log.begin()
             with closing(row_request(before_open, 13).messages) as rows:
                 log.flush([log.send(rows)])
-        after_cut = AfterCut(broker, streamed, posted)
+        in_two = posted_run(folder / "in-two", broker.bootstrap, IN_TWO, partitions=2)
+        rowless = posted_run(folder / "rowless", broker.bootstrap)
+        after_cut = AfterCut(broker, streamed, posted, in_two, rowless)
 
         def cut_all(data: Path) -> None:
             for one in streamed.values():
@@ -242,19 +249,22 @@ def cut_off(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Af
                 topics = {ROWS_TOPIC: topic, REQUESTS_TOPIC: requests_topic(topic, run.id)}
                 for which in POSTED[name]:
                     cut_out_the_last_end(file_of(data, topics[which]))
+            cut_out_the_last_end(file_of(data, in_two.pipeline.topic, partition=1))
+            rows = file_of(data, rowless.pipeline.topic)
+            os.truncate(rows, in_the_last_committed(record_batches(rows), 0))
 
         after_cut.cut_again(cut_all)
         yield after_cut
-        for run in (*(one.run for one in streamed.values()), *posted.values()):
+        for run in (*(one.run for one in streamed.values()), *posted.values(), in_two, rowless):
             run.close()
 
 
-def posted_run(folder: Path, bootstrap: str) -> Run:
-    """A run with two rows by HTTP, whose last transaction Kafka has completed."""
-    run = open_stream(folder, bootstrap)
+def posted_run(folder: Path, bootstrap: str, last: Sequence[int] = (2,), partitions: int = 1) -> Run:
+    """A run with rows by HTTP, 1 and those of the ``last`` transaction, which Kafka has completed."""
+    run = open_stream(folder, bootstrap, partitions=partitions)
     with row_writer(run, bootstrap) as writer:
-        for number in (1, 2):
-            write_row(writer, run, number)
+        write_rows(writer, run, 1)
+        write_rows(writer, run, *last)
     with row_writer(run, bootstrap) as writer:  # opens once Kafka has written all of the last commit
         wait_for(lambda: writer.hindrance is None, "the writer")
     return run
@@ -267,9 +277,11 @@ def cut_out_the_last_end(path: Path) -> None:
     path.write_bytes(content[: end.start] + content[end.end :])
 
 
-def write_row(writer: RowWriter, run: Run, number: int) -> None:
+def write_rows(writer: RowWriter, run: Run, *numbers: int) -> None:
+    """Write the rows in one request, whose key is the first number."""
     wait_for(lambda: writer.hindrance is None, "the writer")
-    assert writer.accept(row_request(run, number, key=str(number))).result(IN_TIME).accepted == 1
+    request = row_request(run, *numbers, key=str(numbers[0]))
+    assert writer.accept(request).result(IN_TIME).accepted == len(numbers)
 
 
 @pytest.fixture(scope="module")
@@ -379,7 +391,7 @@ def test_rows_by_http_that_were_answered_are_not_lost(cut_off: AfterCut, name: s
     run, bootstrap = cut_off.posted[name], cut_off.broker.bootstrap
     with row_writer(run, bootstrap) as writer:
         for number in range(3, 12):
-            write_row(writer, run, number)
+            write_rows(writer, run, number)
         again = writer.accept(row_request(run, 2, key="2")).result(IN_TIME)
     assert again.repeated
     topic = topic_of(run, bootstrap)
@@ -390,6 +402,26 @@ def test_rows_by_http_that_were_answered_are_not_lost(cut_off: AfterCut, name: s
     with collecting(run, bootstrap):
         wait_for(run.catalog.batches, "a batch")
     assert sealed_numbers(run) == list(range(1, 11))
+
+
+def test_rows_by_http_in_two_partitions_stay_together(cut_off: AfterCut) -> None:
+    """Where the end of their transaction is gone in one of the two, all rows of the request are there, once."""
+    run, bootstrap = cut_off.in_two, cut_off.broker.bootstrap
+    with row_writer(run, bootstrap) as writer:
+        write_rows(writer, run, 3)
+        assert writer.accept(row_request(run, *IN_TWO, key="2")).result(IN_TIME).repeated
+    assert in_log(run, bootstrap) == sorted([1, 3, *IN_TWO])
+
+
+def test_rows_by_http_that_a_power_cut_took_hold_up_no_others(
+    cut_off: AfterCut, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rows that Kafka had not written to the disk are gone, which is logged, and others are written."""
+    run, bootstrap = cut_off.rowless, cut_off.broker.bootstrap
+    with row_writer(run, bootstrap) as writer:
+        write_rows(writer, run, 3)
+    assert in_log(run, bootstrap) == [1, 3]
+    assert "they can't be restored" in caplog.text
 
 
 def test_a_transaction_that_kafka_has_lost_is_told(cut_off: AfterCut) -> None:

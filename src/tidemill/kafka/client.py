@@ -41,6 +41,7 @@ TRANSIENT = {
     KafkaError.NETWORK_EXCEPTION,
     KafkaError.UNKNOWN_LEADER_EPOCH,
     KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
 }
 
 BATCH_BYTES = 1_000_000  # librdkafka's default

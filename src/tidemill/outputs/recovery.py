@@ -5,17 +5,18 @@ In each transaction the last message of each partition of the stream carries a m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from typing import NamedTuple
 
 import orjson
-from confluent_kafka import TopicPartition
+from confluent_kafka import Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tidemill.errors import StreamFailed
 from tidemill.kafka.client import KafkaConnection, Topic, end_offsets
-from tidemill.producer.log_reader import committed
+from tidemill.kafka.transactions import behind
+from tidemill.producer.log_reader import committed, written
 from tidemill.run.catalog import OutputState
 from tidemill.run.marks import WRITTEN, Marks
 
@@ -69,8 +70,7 @@ def recovered(
     Raises:
         StreamFailed: the topic can't be read to its end now.
     """
-    topic = Topic(state.topic, state.topic_id, state.partitions)
-    found = written_in(connection, admin, topic, marks)
+    found = written_in(connection, admin, topic_of(state), marks)
     forgotten = {at: Position(offset) for at, offset in state.offsets.items() if at not in recorded}
     positions: dict[int, Position] = {}
     for known in (recorded, found, forgotten):
@@ -88,12 +88,85 @@ def written_in(connection: KafkaConnection, admin: AdminClient, topic: Topic, ma
     ends = end_offsets(admin, topic)
     if end_offsets(admin, topic, stable=True) != ends:
         raise StreamFailed(f"another writer keeps a transaction open in {topic.name}", "it is read once that has ended")
-    positions: dict[int, Position] = {}
     with closing(committed(connection, topic, dict.fromkeys(ends, 0))) as messages:
-        for message in messages:
-            mark = marks.read(message, WRITTEN)
-            if mark is not None:
-                source = mark["source"]
-                position = Position(*(mark[field] for field in Position._fields))
-                positions[source] = position.or_later(positions.get(source, position))
+        return marked(messages, marks)
+
+
+def marked(messages: Iterable[Message], marks: Marks) -> dict[int, Position]:
+    """The last position of each partition of the stream that a mark in these messages has."""
+    positions: dict[int, Position] = {}
+    for message in messages:
+        mark = marks.read(message, WRITTEN)
+        if mark is not None:
+            source = mark["source"]
+            position = Position(*(mark[field] for field in Position._fields))
+            positions[source] = position.or_later(positions.get(source, position))
     return positions
+
+
+def topic_of(state: OutputState) -> Topic:
+    return Topic(state.topic, state.topic_id, state.partitions)
+
+
+class Forgotten(NamedTuple):
+    """What may be a transaction of an earlier writer that Kafka believes ended, but that is still open: see
+    :mod:`tidemill.producer.row_recovery`.
+
+    Attributes:
+        ends: of the partitions of the output that have an open transaction, which may be another writer's.
+        positions: those that its predictions there have reached.
+        recorded: how far Kafka's record says that the rows are written; None where it holds that back, as part of such
+            a transaction.
+    """
+
+    ends: Mapping[int, int]
+    positions: Mapping[int, Position]
+    recorded: Mapping[int, Position] | None
+
+    @property
+    def may_be(self) -> bool:
+        return bool(self.positions) or self.recorded is None
+
+    def is_committed(self, known: Mapping[int, int], visible: Mapping[int, Position]) -> bool:
+        """Whether it was committed: what else is known of the output has reached it, or only the record is left.
+
+        Args:
+            known: the offsets that the catalog has, which are recorded after a commit.
+            visible: the positions of the committed predictions.
+        """
+        recorded = {at: position.offset for at, position in (self.recorded or {}).items()}
+        seen = {at: position.offset for at, position in visible.items()}
+        return not self.positions or any(
+            evidence.get(at, 0) >= position.offset
+            for at, position in self.positions.items()
+            for evidence in (recorded, known, seen)
+        )
+
+
+def find_forgotten(
+    connection: KafkaConnection,
+    admin: AdminClient,
+    marks: Marks,
+    state: OutputState,
+    recorded: Mapping[int, Position] | None,
+) -> Forgotten:
+    """Look for a forgotten transaction. ``recorded``: as in the result."""
+    topic = topic_of(state)
+    ends = end_offsets(admin, topic)
+    stable = end_offsets(admin, topic, stable=True)
+    open_until, positions = behind(ends, stable), dict[int, Position]()
+    for partition, end in open_until.items():
+        with closing(written(connection, topic, partition, stable[partition], end - 1)) as messages:
+            for at, position in marked(messages, marks).items():
+                positions[at] = position.or_later(positions.get(at, position))
+    return Forgotten(open_until, positions, recorded)
+
+
+def visible_positions(
+    connection: KafkaConnection, admin: AdminClient, marks: Marks, state: OutputState
+) -> dict[int, Position]:
+    """The positions that the committed predictions have reached, before any open transaction."""
+    topic = topic_of(state)
+    stable = end_offsets(admin, topic, stable=True)
+    with closing(committed(connection, topic, dict.fromkeys(stable, 0), stable)) as messages:
+        return marked(messages, marks)

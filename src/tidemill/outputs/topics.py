@@ -25,7 +25,7 @@ from tidemill.kafka.client import (
     topic_settings,
     verify_topic,
 )
-from tidemill.outputs.recovery import Position, recovered
+from tidemill.outputs.recovery import Forgotten, Position, find_forgotten, recovered, visible_positions
 from tidemill.pipeline import Output
 from tidemill.run.catalog import Gap, OutputState
 from tidemill.run.folder import Run
@@ -35,6 +35,7 @@ from tidemill.sources.topic import Patience, decoder_of
 
 log = logging.getLogger(__name__)
 
+PENDING_SECONDS = 5.0  # after which Kafka holds its record of offsets back
 BATCH = 0  # of a gap: the batches are the collector's
 ANOTHER = "give the output another topic, which is filled from the first row on"
 
@@ -101,6 +102,31 @@ class OutputReader(KafkaReader):
         """What a transaction needs to know of the consumer group."""
         return self._consumer.consumer_group_metadata()
 
+    def forgotten(self, state: OutputState, marks: Marks) -> Forgotten:
+        """What an earlier writer may have left open; ``marks``: those in the topic of the predictions."""
+        try:
+            recorded = self._recorded(PENDING_SECONDS)
+        except StreamFailed:  # Kafka answers, as it has just opened the topic
+            recorded = None
+        return find_forgotten(self._connection, self._admin, marks, state, recorded)
+
+    def visible(self, state: OutputState, marks: Marks) -> dict[int, Position]:
+        """The positions that the committed predictions have reached, before any open transaction."""
+        return visible_positions(self._connection, self._admin, marks, state)
+
+    def _recorded(self, seconds: float) -> dict[int, Position]:
+        """How far Kafka's record says that the rows are written.
+
+        Raises:
+            StreamFailed: Kafka does not say it within ``seconds``, for example as a transaction is open.
+        """
+        asked = [TopicPartition(self.topic.name, partition) for partition in range(self.partitions)]
+        try:
+            known = self._consumer.committed(asked, timeout=seconds)
+        except KafkaException as error:
+            raise StreamFailed(f"Kafka can't say how far the rows are written: {reason(error)}") from error
+        return {record.partition: Position.of(record) for record in known if record.offset >= 0}
+
     def written(self, state: OutputState, marks: Marks, may_differ: bool) -> dict[int, Position]:
         """How far the rows are written, for each partition of which some are.
 
@@ -111,12 +137,7 @@ class OutputReader(KafkaReader):
         Raises:
             StreamFailed: Kafka does not answer.
         """
-        asked = [TopicPartition(self.topic.name, partition) for partition in range(self.partitions)]
-        try:
-            known = self._consumer.committed(asked, timeout=ANSWER_SECONDS)
-        except KafkaException as error:
-            raise StreamFailed(f"Kafka can't say how far the rows are written: {reason(error)}") from error
-        written = {record.partition: Position.of(record) for record in known if record.offset >= 0}
+        written = self._recorded(ANSWER_SECONDS)
         lost = any(at not in written or written[at].offset < offset for at, offset in state.offsets.items())
         if lost or may_differ:
             log.warning(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 
 import numpy as np
-from confluent_kafka import KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
 from tidemill.collector.collector import CONFIRM_SECONDS, CONFIRM_WITHIN
@@ -18,12 +18,11 @@ from tidemill.collector.feed import Feed
 from tidemill.collector.open_batch import Decoded
 from tidemill.collector.reader import stamp_fault
 from tidemill.errors import KafkaAway, StreamFailed
-from tidemill.kafka.client import KafkaConnection, Topic, batch_limit, end_offsets, reason
+from tidemill.kafka.client import KafkaConnection, Topic, batch_limit, reason
 from tidemill.kafka.messages import partition_of
 from tidemill.kafka.transactions import (
     CALL_SECONDS,
     PATIENCE_SECONDS,
-    behind,
     open_before,
     transactional_producer,
     until_confirmed,
@@ -31,12 +30,13 @@ from tidemill.kafka.transactions import (
 )
 from tidemill.outputs.champions import Champion
 from tidemill.outputs.predictions import Indices, OutputRows, predictions
-from tidemill.outputs.recovery import Position, mark_of
+from tidemill.outputs.recovery import Position, mark_of, topic_of
 from tidemill.outputs.topics import BATCH, OutputReader, output_feed, output_topic, verify_output
 from tidemill.pipeline import Output
 from tidemill.run.catalog import Gap
 from tidemill.run.failpoints import failpoint
 from tidemill.run.folder import Run
+from tidemill.run.marks import CLAIM
 from tidemill.sources.topic import Patience, impatient
 
 ROWS_AT_ONCE = 10_000
@@ -89,26 +89,32 @@ class OutputWriter:
         return self
 
     def _end_forgotten(self) -> bool:
-        """Abort a transaction of an earlier writer that Kafka believes ended, but that is still open in a partition or
-        in the record of offsets (see :mod:`tidemill.producer.row_recovery`): the next commit would commit it too.
+        """End a transaction of an earlier writer that Kafka believes ended, but that is still open in a partition or in
+        the record of offsets: the next commit would commit it too. It is committed where a part of it is, by a message
+        without a value in each of those partitions.
 
-        Returns whether there may have been one in a partition.
+        Returns whether there may have been one.
         """
-        topic = Topic(self._state.topic, self._state.topic_id, self._state.partitions)
-        open_until = behind(end_offsets(self._admin, topic), end_offsets(self._admin, topic, stable=True))
+        forgotten = self._reader.forgotten(self._state, self._marks)
+        if not forgotten.may_be:
+            return False
+        visible = self._reader.visible(self._state, self._marks)
+        commit = forgotten.is_committed(self._state.offsets, visible)
+        positions = {**visible, **forgotten.positions} if commit else {0: Position(0)}
         self._begin()
         with self._sending():
-            for partition in open_until:
-                self._producer.produce(topic.name, None, partition=partition)
+            for partition in forgotten.ends:
+                claim = self._marks.write(CLAIM, partition)
+                self._producer.produce(self._state.topic, None, partition=partition, headers=[claim])
         self._flush()
-        nothing = [TopicPartition(self._reader.topic.name, 0, 0)]
-        self._until_done(
-            lambda: self._producer.send_offsets_to_transaction(nothing, self._reader.group, CALL_SECONDS), "begin"
-        )
-        self._until_done(lambda: self._producer.abort_transaction(CALL_SECONDS), "abort an earlier transaction")
+        record, group = self._reader.record(positions), self._reader.group
+        end = self._producer.commit_transaction if commit else self._producer.abort_transaction
+        action = "end an earlier transaction"
+        self._until_done(lambda: self._producer.send_offsets_to_transaction(record, group, CALL_SECONDS), action)
+        self._until_done(lambda: end(CALL_SECONDS), action)
         self._begun = False
-        open_before(self._admin, topic, open_until, CALL_SECONDS)
-        return bool(open_until)
+        open_before(self._admin, topic_of(self._state), forgotten.ends, CALL_SECONDS)
+        return True
 
     def _start(self, may_differ: bool) -> None:
         """Read on from what is written.

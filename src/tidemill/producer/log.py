@@ -322,10 +322,14 @@ class Log:
         Nothing follows that would complete this transaction. So it is waited for, and where a broker that died has lost
         its end (see :mod:`tidemill.producer.row_recovery`), another one completes it.
         """
-        for _ in range(END_ATTEMPTS):
+        for attempt in range(1, END_ATTEMPTS + 1):
             self._end(SOURCE_END if stays_open else END)
-            if not open_before(self._admin, self.topic, end_offsets(self._admin, self.topic), END_SECONDS):
-                return
+            try:
+                if not open_before(self._admin, self.topic, end_offsets(self._admin, self.topic), END_SECONDS):
+                    return
+            except StreamFailed:  # a commit has more patience with a Kafka that is away
+                if attempt == END_ATTEMPTS:
+                    raise
         logger.warning("the end of %s can't be read yet: another writer keeps a transaction open", self.topic.name)
 
     def _end(self, kind: Kind) -> None:

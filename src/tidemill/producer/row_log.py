@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -32,6 +32,7 @@ from tidemill.kafka.transactions import (
     CALL_SECONDS,
     PATIENCE_SECONDS,
     REQUEST_SECONDS,
+    open_before,
     sending,
     transactional_producer,
 )
@@ -84,13 +85,16 @@ class RowLog:
         self._limit_read_at = time.monotonic()
         timeout = int(connection.client.get("transaction.timeout.ms", REQUEST_SECONDS * 1000))
         self._error: KafkaError | None = None
-        self._last: dict[Topic, Extents] = {}  # where the last transaction is
+        self._last: dict[
+            tuple[Topic, int], int
+        ] = {}  # the newest offset written to each partition, if not yet complete
         self._producer = transactional_producer(
             connection,
             f"{run.id}{ROWS}",
             most_bytes,
             linger_ms=1,
             on_error=self._note,
+            log_connection_close=True,  # else a connection that is lost may be no error
             transaction_timeout_ms=timeout,
         )
 
@@ -141,23 +145,28 @@ class RowLog:
         self._error = error
 
     def _refuse_disturbed(self) -> None:
-        """After an error of a connection, check that the last transaction is complete.
+        """After an error of a connection, check that the last transactions are complete.
 
         Raises:
-            StreamFailed: it may be lost; see :mod:`tidemill.producer.row_recovery`. Opening the log again settles that.
+            StreamFailed: one may be lost; opening the log again settles that, by :mod:`.row_recovery`.
         """
+        with sending():
+            self._producer.poll(0)
         if self._error is None:
             return
-        end = time.monotonic() + COMPLETE_SECONDS
-        while not all(self._is_complete(topic, extents) for topic, extents in self._last.items()):
-            if time.monotonic() > end:
-                raise StreamFailed(f"the connection to Kafka was lost for a moment: {self._error.str()}")
-            time.sleep(AGAIN_SECONDS)
+        for topic in {topic for topic, _ in self._last}:
+            self._refuse_incomplete(topic, self._error.str())
         self._error = None
+        self._last.clear()
 
-    def _is_complete(self, topic: Topic, extents: Extents) -> bool:
-        stable = end_offsets(self.admin, topic, stable=True)
-        return all(stable[partition] > last for partition, (_, last) in extents.items())
+    def _refuse_incomplete(self, topic: Topic, why: str) -> None:
+        """
+        Raises:
+            StreamFailed: what was written to the topic can't be read after a moment.
+        """
+        ends = {partition: last + 1 for (where, partition), last in self._last.items() if where == topic}
+        if open_before(self.admin, topic, ends, COMPLETE_SECONDS):
+            raise StreamFailed(f"the last rows may be lost: {why}")
 
     def limit(self) -> MessageLimit:
         """How large a message may be, as the topic's settings said a moment ago, or when Kafka told them last."""
@@ -195,17 +204,22 @@ class RowLog:
         Args:
             commit: whether to commit it; otherwise it is aborted.
         """
-        open_in = [(self.topic.name, partition, self.marks) for partition in partitions]
-        open_in += [(self.requests.name, 0, self.request_marks)] if requests else []
+        open_in = [(self.topic, partition, self.marks) for partition in partitions]
+        open_in += [(self.requests, 0, self.request_marks)] if requests else []
         if not open_in:
             return
-        delivery = Delivery()
+        deliveries = {self.topic: Delivery(), self.requests: Delivery()}
         self.begin()
         for topic, partition, marks in open_in:
-            self._produce(topic, partition, None, None, marks.write(CLAIM, partition), delivery)
-        self._flush([delivery])
+            self._produce(topic.name, partition, None, None, marks.write(CLAIM, partition), deliveries[topic])
+        self._flush(deliveries.values())
         end = self._producer.commit_transaction if commit else self._producer.abort_transaction
         self._until_done(end, "end an earlier API's transaction")
+        self._note_written({topic: delivery.offsets for topic, delivery in deliveries.items()})
+
+    def _note_written(self, extents: Mapping[Topic, Extents]) -> None:
+        for topic, of_topic in extents.items():
+            self._last |= {(topic, partition): last for partition, (_, last) in of_topic.items()}
 
     def flush(self, deliveries: Iterable[Delivery]) -> None:
         """Wait until the rows of these requests are in the log, in all replicas, but not committed.
@@ -243,18 +257,19 @@ class RowLog:
             self._verified(self.requests)
             self._confirmed_at = time.monotonic()
         self._until_done(self._producer.commit_transaction, "commit rows")
-        self._last = {self.topic: record.rows, self.requests: delivery.offsets}
+        self._note_written({self.topic: record.rows, self.requests: delivery.offsets})
         failpoint("posts.committed")
 
     def refuse_moved(self) -> None:
         """Let Kafka's client report what it has to, and fail if Kafka is at another address.
 
         Raises:
-            StreamFailed: it is, or a connection was lost.
+            StreamFailed: it is, or the last transaction may be lost.
         """
-        with sending():
-            self._producer.poll(0)
         self._refuse_disturbed()
+        if (self.requests, 0) in self._last:  # nobody else writes to that topic, so that this is soon complete
+            self._refuse_incomplete(self.requests, "Kafka does not complete their transaction")
+            del self._last[self.requests, 0]
         if self._give_up():
             raise StreamFailed("Kafka is at another address now")
 

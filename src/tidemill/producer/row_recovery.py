@@ -12,6 +12,9 @@ have been answered has one.
 from __future__ import annotations
 
 import logging
+import sys
+import time
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import NamedTuple
@@ -21,11 +24,10 @@ from confluent_kafka import KafkaError, Message
 from tidemill.errors import LogLost
 from tidemill.kafka.client import Topic, end_offsets, first_offsets
 from tidemill.kafka.intake import RowMessage
-from tidemill.kafka.transactions import OPEN_SECONDS, behind, open_before
+from tidemill.kafka.transactions import AGAIN_SECONDS, OPEN_SECONDS, behind
 from tidemill.producer.answered import AnsweredRequests, Extents, Moves, Record
 from tidemill.producer.log_reader import committed, written
 from tidemill.producer.row_log import Delivery, RowLog
-from tidemill.run.folder import Run
 from tidemill.run.marks import REQUESTS, ROW
 
 logger = logging.getLogger(__name__)
@@ -55,9 +57,9 @@ class Rewriting(Delivery):
 class RowRecovery:
     """Completes what an earlier API has left in a log that was just opened."""
 
-    def __init__(self, run: Run, log: RowLog) -> None:
-        self._run = run
+    def __init__(self, log: RowLog) -> None:
         self._log = log
+        self._ends = end_offsets(log.admin, log.topic)  # before anything is written behind what a power cut took
 
     def recover(self, answered: AnsweredRequests, now: float) -> Recovered:
         """Add the answers of all committed transactions to ``answered``, as given ``now``: their age is not known by a
@@ -65,22 +67,25 @@ class RowRecovery:
         where Kafka has lost them.
 
         Raises:
-            StreamFailed: the end of the topic can't be read.
+            StreamFailed: the end of the topic can't be read, or the log is to be opened again.
             LogLost: a transaction does not end.
         """
-        recovered, last = Recovered(set(), {}), None
+        recovered = Recovered(set(), {})
         open_from, requests_from = self._open_from(self._log.topic), self._open_from(self._log.requests).get(0)
         forgotten = [] if requests_from is None else self._records_from(requests_from)
-        extents = [record.rows for record in forgotten]
+        recent, newest = list(forgotten), dict[int, Record]()
         for record in self._committed_records():
             answered.add(record.answers, now)
             recovered.transactions.add(record.transaction)
-            last = record
-            extents += [record.rows] if open_from else []
-        is_whole = self._holds_no_more(open_from, extents)
-        self._log.end_open(open_from, requests_from is not None, commit=is_whole)
-        for record in [*([last] if last is not None else []), *forgotten]:
-            kept, moves = self._restored(record, is_committed=record is last or is_whole)
+            newest |= dict.fromkeys(record.rows, record)
+            if any(last >= open_from.get(partition, last + 1) for partition, (_, last) in record.rows.items()):
+                recent.append(record)
+        proven = [record for record in forgotten if self._is_whole(record)]
+        self._end_open(open_from, requests_from is not None, proven == forgotten, recent)
+        last = {record.transaction: record for record in newest.values()}
+        for record in [*last.values(), *proven]:
+            is_committed = record.transaction in last or proven == forgotten
+            kept, moves = self._restored(record, is_committed)
             if kept is not None:
                 answered.add(kept.answers, now)
                 recovered.transactions.add(kept.transaction)
@@ -89,8 +94,9 @@ class RowRecovery:
 
     def _open_from(self, topic: Topic) -> dict[int, int]:
         """For each partition that has an open transaction, its last stable offset."""
+        ends = end_offsets(self._log.admin, topic)
         stable = end_offsets(self._log.admin, topic, stable=True)
-        return {partition: stable[partition] for partition in behind(end_offsets(self._log.admin, topic), stable)}
+        return {partition: stable[partition] for partition in behind(ends, stable)}
 
     def _committed_records(self) -> Iterator[Record]:
         """The records of all committed transactions, in order."""
@@ -112,30 +118,57 @@ class RowRecovery:
             if value is not None and self._log.request_marks.signs_value(message, REQUESTS, value):
                 yield Record.decode(value)
 
+    def _is_whole(self, record: Record) -> bool:
+        """Whether the log has all rows of a record, committed or not: a power cut may have taken some. A record of an
+        older version does not say where they are."""
+        whole = all(self._rows(partition, *extent) for partition, extent in record.rows.items())
+        accepted = any(answer.outcome.accepted for answer in record.answers.values())
+        if not whole or (accepted and not record.rows):
+            logger.warning("Kafka has lost rows of requests that may have been answered; they can't be restored")
+            return False
+        return True
+
+    def _end_open(self, open_from: Mapping[int, int], requests: bool, proven: bool, records: Sequence[Record]) -> None:
+        """End an earlier transaction that is still open.
+
+        It is committed where its record is there and proves it. In partitions that have other rows of an API, which
+        belong to a transaction that was never answered, all are aborted, before the record is committed: by that, the
+        next recovery finds out what is lost.
+
+        Args:
+            requests: whether the topic of requests has an open transaction.
+            proven: whether each record in it is whole.
+            records: those whose rows may be in an open transaction.
+        """
+        if not proven:
+            self._log.end_open(open_from, requests, commit=False)
+        elif self._holds_no_more(open_from, [record.rows for record in records]):
+            self._log.end_open(open_from, requests, commit=True)
+        else:
+            self._log.end_open(open_from, requests=False, commit=False)
+            self._log.end_open([], requests, commit=True)
+
     def _holds_no_more(self, open_from: Mapping[int, int], extents: Sequence[Extents]) -> bool:
-        """Whether each row of an API that may be in an open transaction is within one of the ``extents``. A row that is
-        not belongs to a transaction that was never answered."""
-        ends = end_offsets(self._log.admin, self._log.topic)
+        """Whether each row of an API that may be in an open transaction is within one of the ``extents``."""
         for partition, offset in open_from.items():
-            known = [extent[partition] for extent in extents if partition in extent]
-            for message in self._rows(partition, offset, ends[partition] - 1):
-                if not any(first <= message.offset() <= last for first, last in known):
+            known = sorted(extent[partition] for extent in extents if partition in extent)
+            for message in self._rows_within(partition, offset, self._ends[partition] - 1):
+                at = bisect_right(known, (message.offset(), sys.maxsize)) - 1
+                if at < 0 or message.offset() > known[at][1]:
                     return False
         return True
 
     def _restored(self, record: Record, is_committed: bool) -> tuple[Record | None, Moves]:
         """Write again the rows of the transaction of ``record`` that can't be read as committed, with the record.
 
-        Returns the record as it is committed then, and where the rows went. It is None where the log ends before the
-        rows, as after a power cut, which is logged.
+        Returns the record as it is committed then, and where the rows went. It is None where the log has no longer all
+        of the rows, and the record is not committed.
         """
-        lost = {where: extent for where, extent in record.rows.items() if not self._is_readable(where, *extent)}
+        lost = {where: extent for where, extent in record.rows.items() if not self._is_readable(where, extent[1])}
         if is_committed and not lost:
             return record, {}
         rows = {partition: self._rows(partition, *extent) for partition, extent in lost.items()}
-        accepted = any(answer.outcome.accepted for answer in record.answers.values())
-        if not all(rows.values()) or (accepted and not record.rows):
-            logger.warning("Kafka has lost rows of requests that may have been answered; they can't be restored")
+        if not self._is_whole(record):
             return record if is_committed else None, {}
         self._log.begin()
         rewriting = Rewriting()
@@ -152,31 +185,40 @@ class RowRecovery:
         logger.warning("Kafka had lost a transaction that it may have confirmed: %d rows were written again", count)
         return whole, moves
 
-    def _is_readable(self, partition: int, first: int, last: int) -> bool:
-        """Whether the rows of a transaction in a partition can be read as committed, or are sealed. Waits for the
-        transactions of others before them.
+    def _is_readable(self, partition: int, last: int) -> bool:
+        """Whether the rows of a transaction in a partition, whose last one is at the offset ``last``, can be read as
+        committed, or could be before the start of the log was removed. Waits for transactions of others before them.
 
         Raises:
             LogLost: one of these does not end.
         """
         log = self._log
-        if self._run.catalog.next_offsets().get(partition, 0) > first:
-            return True
-        if end_offsets(log.admin, log.topic)[partition] <= last:
+        if self._ends[partition] <= last:
             return False
-        if open_before(log.admin, log.topic, {partition: last + 1}, OPEN_SECONDS):
-            hint = "end it with Kafka's kafka-transactions.sh"
-            raise LogLost(f"a transaction in partition {partition} of {log.topic.name} does not end", hint)
-        if first_offsets(log.admin, log.topic)[partition] > first:
+        limit = time.monotonic() + OPEN_SECONDS
+        while end_offsets(log.admin, log.topic, stable=True)[partition] <= last:
+            if time.monotonic() > limit:
+                hint = "end it with Kafka's kafka-transactions.sh"
+                raise LogLost(f"a transaction in partition {partition} of {log.topic.name} does not end", hint)
+            log.refuse_moved()
+            time.sleep(AGAIN_SECONDS)
+        if first_offsets(log.admin, log.topic)[partition] > last:
             return True
-        with closing(committed(log.connection, log.topic, {partition: first}, {partition: first + 1})) as messages:
-            return any(message.offset() == first for message in messages)
+        with closing(committed(log.connection, log.topic, {partition: last}, {partition: last + 1})) as messages:
+            return any(message.offset() == last and self._is_row(message) for message in messages)
 
     def _rows(self, partition: int, first: int, last: int) -> list[Message]:
-        """The rows that an API wrote to these offsets, whether or not they were committed; none where the log ends
-        before."""
+        """The rows of a transaction that an API wrote to these offsets, whether or not it was committed; none where the
+        log does not have both the first and the last one."""
+        rows = self._rows_within(partition, first, last) if self._ends[partition] > last else []
+        return rows if rows and (rows[0].offset(), rows[-1].offset()) == (first, last) else []
+
+    def _rows_within(self, partition: int, first: int, last: int) -> list[Message]:
+        """The rows by HTTP at these offsets."""
         log = self._log
-        if end_offsets(log.admin, log.topic)[partition] <= last:
-            return []
         with closing(written(log.connection, log.topic, partition, first, last)) as messages:
-            return [message for message in messages if log.marks.signs_value(message, ROW, message.value())]
+            return [message for message in messages if self._is_row(message)]
+
+    def _is_row(self, message: Message) -> bool:
+        """Whether it is a row by HTTP."""
+        return self._log.marks.signs_value(message, ROW, message.value())

@@ -238,7 +238,7 @@ class RowWriter:
         """Settle what is in doubt, then write transaction after transaction."""
         self._limit = log.limit()
         answered = AnsweredRequests()
-        recovered = RowRecovery(self._run, log).recover(answered, self._clock())
+        recovered = RowRecovery(log).recover(answered, self._clock())
         with self._changed:
             self._answered, self._failed = answered, False  # before a key that it has is no longer under way
         self._settle(recovered)
