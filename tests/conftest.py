@@ -17,6 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.pipeline_run import train_pipeline
 from tests.support.shared_broker import SharedBroker
+from tidemill.kafka.embedded.broker import EmbeddedBroker
 from tidemill.kafka.embedded.jars import kafka_jars
 from tidemill.run.folder import Run
 from tidemill.training import session as spark_session
@@ -116,6 +117,14 @@ def pytest_sessionfinish() -> None:
     """Leave the broker. This is no fixture's end, as that counts as the last test's time."""
     while BROKERS:
         BROKERS.pop().leave()
+
+
+@pytest.fixture(scope="module")
+def own_broker(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    """A Kafka of the module's own, which may be stopped."""
+    folder = tmp_path_factory.mktemp("own")
+    with EmbeddedBroker(folder / "broker", folder / "kafka.log", jars=jars) as broker:
+        yield broker
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,13 +20,6 @@ from tidemill.producer import log, row_log
 from tidemill.run.failpoints import Crash
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture(scope="module")
-def broker(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
-    folder = tmp_path_factory.mktemp("broker")
-    with EmbeddedBroker(folder / "kafka", folder / "kafka.log", jars=jars) as broker:
-        yield broker
 
 
 class Killing:
@@ -52,42 +44,46 @@ class Killing:
 
 @pytest.mark.parametrize("moment", [pytest.param("posts.committing", marks=pytest.mark.nightly), "posts.committed"])
 def test_rows_by_http_that_were_accepted_are_there_once(
-    broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+    own_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """Requests that were under way are answered once Kafka is back; rows that were answered, and those that follow, are
     in the log once."""
-    run = open_stream(tmp_path / "run", broker.bootstrap)
-    killing = Killing(broker, moment, passages=2)
+    run = open_stream(tmp_path / "run", own_broker.bootstrap)
+    killing = Killing(own_broker, moment, passages=2)
     monkeypatch.setattr(row_log, "failpoint", killing)
-    with row_writer(run, broker.bootstrap) as writer:
+    with row_writer(run, own_broker.bootstrap) as writer:
         ready(writer)
         write(writer, run, 1, key="a")
         assert write(writer, run, 2, 3, key="b").accepted == 2
         assert write(writer, run, 4).accepted == 1
     assert killing.done
-    assert in_log(run, broker.bootstrap) == [1, 2, 3, 4]
+    assert in_log(run, own_broker.bootstrap) == [1, 2, 3, 4]
     run.close()
 
 
-def test_a_stream_ends_for_its_readers(broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_ends_for_its_readers(
+    own_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A producer is done only once its end can be read: nobody would complete it later."""
     run = smart_home_run(tmp_path / "run", "source.rows=500", "batches={rows=200}", "stream.partitions=2")
-    killing = Killing(broker, "end.committed", passages=1)
+    killing = Killing(own_broker, "end.committed", passages=1)
     monkeypatch.setattr(log, "failpoint", killing)
-    produce(run, broker.bootstrap)
+    produce(run, own_broker.bootstrap)
     assert killing.done
-    collect(run, broker.bootstrap)
+    collect(run, own_broker.bootstrap)
     assert sum(batch.rows for batch in run.catalog.batches()) == 500
     assert sorted(run.catalog.ended()) == [0, 1]
     run.close()
 
 
-def test_each_prediction_is_there_once(broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_prediction_is_there_once(
+    own_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A writer of predictions that starts after that writes those again that were lost, and no other."""
-    stream, output = Stream(tmp_path, broker.bootstrap), sized()
+    stream, output = Stream(tmp_path, own_broker.bootstrap), sized()
     monkeypatch.setattr(output_writer, "COMMIT_ROWS", 500)
     monkeypatch.setattr(output_writer, "ROWS_AT_ONCE", 500)
-    killing = Killing(broker, "output.committed", passages=3)
+    killing = Killing(own_broker, "output.committed", passages=3)
 
     def dying(name: str) -> None:
         killing(name)
@@ -98,9 +94,9 @@ def test_each_prediction_is_there_once(broker: EmbeddedBroker, tmp_path: Path, m
     with monkeypatch.context() as dies:
         dies.setattr(output_writer, "failpoint", dying)
         with pytest.raises(Crash):
-            score_to_end(run, broker.bootstrap)
+            score_to_end(run, own_broker.bootstrap)
     run.close()
     run = stream.run(output)
-    score_to_end(run, broker.bootstrap)
+    score_to_end(run, own_broker.bootstrap)
     assert_each_row_once(stream, output["topic"], {1})
     run.close()

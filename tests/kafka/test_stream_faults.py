@@ -253,14 +253,6 @@ def readable(kafka: str, topic: Topic) -> int:
 # --- a Kafka that is away when it is asked for the topic --------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def own_broker(jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
-    """A Kafka that may be stopped."""
-    folder = tmp_path_factory.mktemp("own")
-    with EmbeddedBroker(folder / "broker", folder / "kafka.log", jars=jars) as broker:
-        yield broker
-
-
 class Absence:
     """Takes the broker away (SIGSTOP) at the moment at which it is asked for the topic, once; ``ask`` is how. It is
     back as soon as the first question was in vain."""
@@ -415,8 +407,15 @@ def test_a_topic_with_a_small_limit_gets_all_rows(kafka: str, tmp_path: Path) ->
     assert run.catalog.totals()["rows"] == 300
 
 
-def test_a_row_beyond_the_topics_limit_is_told(kafka: str, tmp_path: Path) -> None:
-    """A row that the topic can't hold stops the run with the limit's name, as a restart would not help."""
+@pytest.mark.parametrize("refused_first", [True, False])
+def test_a_row_beyond_the_topics_limit_is_told(
+    kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused_first: bool
+) -> None:
+    """A row that the topic can't hold stops the run with the limit's name, as a restart would not help; also where
+    Kafka has refused it before the last row of its transaction is sent."""
+    if refused_first:
+        commit = stream_log.Log.commit
+        monkeypatch.setattr(stream_log.Log, "commit", lambda log: (log._flush(), commit(log)))
     data = tmp_path / "long.csv"
     data.write_text("id,name\n" + "".join(f"{n},{os.urandom(4000).hex()}\n" for n in range(3)), encoding="utf-8")
     run = run_of_source(tmp_path / "run", data, f"stream.topic={topic_with(kafka, max_message_bytes='2000')}")

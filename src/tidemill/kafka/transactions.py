@@ -147,9 +147,15 @@ def until_confirmed(confirm: Callable[[], object], patience: float) -> None:
             time.sleep(AGAIN_SECONDS)
 
 
-def behind(ends: Mapping[int, int], stable: Mapping[int, int]) -> dict[int, int]:
-    """The end offset of each partition that has an open transaction before it."""
-    return {partition: end for partition, end in ends.items() if stable[partition] < end}
+def open_offsets(admin: AdminClient, topic: Topic) -> dict[int, range]:
+    """The offsets of each partition that has an open transaction: from its first message to the partition's end.
+
+    Raises:
+        StreamFailed: Kafka does not answer.
+    """
+    ends = end_offsets(admin, topic)
+    stable = end_offsets(admin, topic, stable=True)
+    return {partition: range(stable[partition], end) for partition, end in ends.items() if stable[partition] < end}
 
 
 def open_before(admin: AdminClient, topic: Topic, ends: Mapping[int, int], seconds: float) -> dict[int, int]:
@@ -160,8 +166,9 @@ def open_before(admin: AdminClient, topic: Topic, ends: Mapping[int, int], secon
         StreamFailed: Kafka does not answer.
     """
     limit = time.monotonic() + seconds
-    while left := behind(ends, end_offsets(admin, topic, stable=True)):
-        if time.monotonic() > limit:
-            break
+    while True:
+        stable = end_offsets(admin, topic, stable=True)
+        left = {partition: end for partition, end in ends.items() if stable[partition] < end}
+        if not left or time.monotonic() > limit:
+            return left
         time.sleep(LOOK_SECONDS)
-    return left

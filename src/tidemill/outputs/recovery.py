@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from tidemill.errors import StreamFailed
 from tidemill.kafka.client import KafkaConnection, Topic, end_offsets
-from tidemill.kafka.transactions import behind
+from tidemill.kafka.transactions import open_offsets
 from tidemill.producer.log_reader import committed, written
 from tidemill.run.catalog import OutputState
 from tidemill.run.marks import WRITTEN, Marks
@@ -52,6 +52,15 @@ class Position(NamedTuple):
         return Position(offset, rows, missed, self.source_ended or other.source_ended)
 
 
+def furthest(*known: Mapping[int, Position]) -> dict[int, Position]:
+    """For each partition the furthest position that is known."""
+    positions: dict[int, Position] = {}
+    for more in known:
+        for partition, position in more.items():
+            positions[partition] = position.or_later(positions.get(partition, position))
+    return positions
+
+
 def mark_of(marks: Marks, partition: int, source: int, position: Position) -> tuple[str, bytes]:
     """The header of a message for ``partition``, by which the rows of the stream's partition ``source`` are written up
     to ``position``."""
@@ -72,10 +81,7 @@ def recovered(
     """
     found = written_in(connection, admin, topic_of(state), marks)
     forgotten = {at: Position(offset) for at, offset in state.offsets.items() if at not in recorded}
-    positions: dict[int, Position] = {}
-    for known in (recorded, found, forgotten):
-        for at, position in known.items():
-            positions[at] = position.or_later(positions.get(at, position))
+    positions = furthest(recorded, found, forgotten)
     if forgotten:  # the rows of its partitions may be known all together alone
         first = min(forgotten)
         missing = state.rows - sum(position.rows for position in positions.values())
@@ -94,14 +100,10 @@ def written_in(connection: KafkaConnection, admin: AdminClient, topic: Topic, ma
 
 def marked(messages: Iterable[Message], marks: Marks) -> dict[int, Position]:
     """The last position of each partition of the stream that a mark in these messages has."""
-    positions: dict[int, Position] = {}
-    for message in messages:
-        mark = marks.read(message, WRITTEN)
-        if mark is not None:
-            source = mark["source"]
-            position = Position(*(mark[field] for field in Position._fields))
-            positions[source] = position.or_later(positions.get(source, position))
-    return positions
+    found = (marks.read(message, WRITTEN) for message in messages)
+    return furthest(
+        *({mark["source"]: Position(*(mark[field] for field in Position._fields))} for mark in found if mark)
+    )
 
 
 def topic_of(state: OutputState) -> Topic:
@@ -152,14 +154,12 @@ def find_forgotten(
 ) -> Forgotten:
     """Look for a forgotten transaction. ``recorded``: as in the result."""
     topic = topic_of(state)
-    ends = end_offsets(admin, topic)
-    stable = end_offsets(admin, topic, stable=True)
-    open_until, positions = behind(ends, stable), dict[int, Position]()
-    for partition, end in open_until.items():
-        with closing(written(connection, topic, partition, stable[partition], end - 1)) as messages:
-            for at, position in marked(messages, marks).items():
-                positions[at] = position.or_later(positions.get(at, position))
-    return Forgotten(open_until, positions, recorded)
+    positions: dict[int, Position] = {}
+    undecided = open_offsets(admin, topic)
+    for partition, offsets in undecided.items():
+        with closing(written(connection, topic, partition, offsets.start, offsets.stop - 1)) as messages:
+            positions = furthest(positions, marked(messages, marks))
+    return Forgotten({partition: offsets.stop for partition, offsets in undecided.items()}, positions, recorded)
 
 
 def visible_positions(

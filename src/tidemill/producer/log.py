@@ -6,8 +6,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from itertools import islice, repeat
 from types import TracebackType
 from typing import Any
@@ -24,8 +24,8 @@ from tidemill.kafka.transactions import (
     CALL_SECONDS,
     OPEN_SECONDS,
     PATIENCE_SECONDS,
-    behind,
     open_before,
+    open_offsets,
     sending,
     transactional_producer,
     until_confirmed,
@@ -154,7 +154,7 @@ class Log:
         Raises:
             LogLost: a transaction stays open: it is another writer's, or Kafka has lost its record of it.
         """
-        open_until = behind(end_offsets(self._admin, self.topic), end_offsets(self._admin, self.topic, stable=True))
+        open_until = {partition: offsets.stop for partition, offsets in open_offsets(self._admin, self.topic).items()}
         if not open_until:
             return
         self._begin()
@@ -375,7 +375,8 @@ class Log:
         """
         produce, topic = self._producer.produce, repeat(self.topic.name)
         try:
-            deque(map(produce, topic, messages.values, messages.keys, messages.partitions), maxlen=0)
+            with self._explained():
+                deque(map(produce, topic, messages.values, messages.keys, messages.partitions), maxlen=0)
         except (BufferError, KafkaException) as error:
             raise StreamFailed(
                 f"Kafka's client would not take all rows: {error}", "the run continues from the last commit"
@@ -385,8 +386,21 @@ class Log:
 
     def _produce(self, value: object, key: object, partition: int, kind: Kind, **fields: Any) -> None:
         headers = [self._marks.write(kind, partition, **fields)]
-        with sending():
+        with sending(), self._explained():
             self._producer.produce(self.topic.name, value=value, key=key, partition=partition, headers=headers)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise the cause of a refused message where a message before it has failed the transaction. The client calls
+        that an erroneous state, and tells the cause only to the commit, which fails too.
+        """
+        try:
+            yield
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._STATE:
+                raise
+            self._until_done(self._producer.commit_transaction, "send rows")
+            raise
 
     def _refuse_too_large(self, error: object) -> None:
         """

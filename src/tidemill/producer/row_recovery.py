@@ -24,7 +24,7 @@ from confluent_kafka import KafkaError, Message
 from tidemill.errors import LogLost
 from tidemill.kafka.client import Topic, end_offsets, first_offsets
 from tidemill.kafka.intake import RowMessage
-from tidemill.kafka.transactions import AGAIN_SECONDS, OPEN_SECONDS, behind
+from tidemill.kafka.transactions import AGAIN_SECONDS, OPEN_SECONDS, open_offsets
 from tidemill.producer.answered import AnsweredRequests, Extents, Moves, Record
 from tidemill.producer.log_reader import committed, written
 from tidemill.producer.row_log import Delivery, RowLog
@@ -94,9 +94,7 @@ class RowRecovery:
 
     def _open_from(self, topic: Topic) -> dict[int, int]:
         """For each partition that has an open transaction, its last stable offset."""
-        ends = end_offsets(self._log.admin, topic)
-        stable = end_offsets(self._log.admin, topic, stable=True)
-        return {partition: stable[partition] for partition in behind(ends, stable)}
+        return {partition: offsets.start for partition, offsets in open_offsets(self._log.admin, topic).items()}
 
     def _committed_records(self) -> Iterator[Record]:
         """The records of all committed transactions, in order."""
