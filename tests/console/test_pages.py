@@ -18,11 +18,12 @@ from playwright.sync_api import Browser, expect
 
 from tests.support import wait_for
 from tests.support.browser import PHONE, WIDE, Visit, visiting
-from tests.support.commands import Up
+from tests.support.commands import Up, wait_until_stopped
 from tests.support.console_run import PAGES, Addresses, address
 from tidemill.console.formatting import number
 from tidemill.console.metrics import metric_title
 from tidemill.pipeline import load
+from tidemill.run.failpoints import VARIABLE
 from tidemill.run.folder import Run, existing_run
 
 SLOW = ("--set", "stream.pause=0", "--set", "stream.rate=180")  # so that there is something to watch
@@ -33,7 +34,8 @@ MARK = "window.mark = 'this very page'"
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    up = Up(tmp_path_factory.mktemp("up") / "run", "--console-port", "0", *SLOW)
+    held = os.environ | {VARIABLE: "topic.claimed=stop"}
+    up = Up(tmp_path_factory.mktemp("up") / "run", "--console-port", "0", *SLOW, env=held)
     yield up
     up.stop()
 
@@ -50,7 +52,16 @@ def addresses(run: Run) -> Addresses:
 
 
 @pytest.fixture(scope="module")
-def trained(run: Run, addresses: Addresses) -> Addresses:
+def streaming(run: Run) -> None:
+    """The producer goes on, which stands still before its first row."""
+    producer = wait_for(lambda: run.catalog.stages().get("producer"), "the producer")
+    assert producer is not None
+    wait_until_stopped(producer.pid, "topic.claimed")
+    os.kill(producer.pid, signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def trained(addresses: Addresses, streaming: None) -> Addresses:
     """The addresses, once all three generations are served and judged."""
     wait_for(lambda: httpx.get(f"{addresses.api}/health").json().get("generation") == 3, "three generations", 400)
     wait_for(lambda: all(body["generation"] == 3 for body in verdicts(addresses).values()), "their verdicts")
@@ -63,7 +74,7 @@ def verdicts(addresses: Addresses) -> dict[str, Any]:
 
 
 def test_rows_are_seen_to_come_and_a_generation_arrives_without_a_reload(
-    browser: Browser, addresses: Addresses
+    browser: Browser, addresses: Addresses, request: pytest.FixtureRequest
 ) -> None:
     """On a page opened before the first generation, the counts rise, and on another the generation comes by itself:
     neither page was loaded again."""
@@ -73,6 +84,7 @@ def test_rows_are_seen_to_come_and_a_generation_arrives_without_a_reload(
         page.evaluate(MARK)
         with visiting(browser, addresses.console) as stream:
             stream.open("/stream").evaluate(MARK)
+            request.getfixturevalue("streaming")
             produced = wait_for(partial(risen, stream, "Produced", 0), "rows that are produced")
             assert wait_for(partial(risen, stream, "Produced", produced), "more of them") <= 5403
             wait_for(partial(risen, stream, "Sealed", 0), "a sealed batch")
