@@ -158,12 +158,22 @@ def open_offsets(admin: AdminClient, topic: Topic) -> dict[int, range]:
     return {partition: range(stable[partition], end) for partition, end in ends.items() if stable[partition] < end}
 
 
-def open_before(admin: AdminClient, topic: Topic, ends: Mapping[int, int], seconds: float) -> dict[int, int]:
+def open_before(
+    admin: AdminClient,
+    topic: Topic,
+    ends: Mapping[int, int],
+    seconds: float,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> dict[int, int]:
     """Wait until the transactions before the offsets ``ends`` have ended, so that consumers of committed messages read
     up to there. Returns these offsets of the partitions where one is still open after so many ``seconds``.
 
+    Args:
+        meanwhile: called after each look in vain.
+
     Raises:
         StreamFailed: Kafka does not answer.
+        TidemillError: what ``meanwhile`` raises.
     """
     limit = time.monotonic() + seconds
     while True:
@@ -171,4 +181,5 @@ def open_before(admin: AdminClient, topic: Topic, ends: Mapping[int, int], secon
         left = {partition: end for partition, end in ends.items() if stable[partition] < end}
         if not left or time.monotonic() > limit:
             return left
+        meanwhile()
         time.sleep(LOOK_SECONDS)

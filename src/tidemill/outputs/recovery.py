@@ -52,7 +52,7 @@ class Position(NamedTuple):
         return Position(offset, rows, missed, self.source_ended or other.source_ended)
 
 
-def furthest(*known: Mapping[int, Position]) -> dict[int, Position]:
+def furthest(known: Iterable[Mapping[int, Position]]) -> dict[int, Position]:
     """For each partition the furthest position that is known."""
     positions: dict[int, Position] = {}
     for more in known:
@@ -81,7 +81,7 @@ def recovered(
     """
     found = written_in(connection, admin, topic_of(state), marks)
     forgotten = {at: Position(offset) for at, offset in state.offsets.items() if at not in recorded}
-    positions = furthest(recorded, found, forgotten)
+    positions = furthest([recorded, found, forgotten])
     if forgotten:  # the rows of its partitions may be known all together alone
         first = min(forgotten)
         missing = state.rows - sum(position.rows for position in positions.values())
@@ -102,7 +102,7 @@ def marked(messages: Iterable[Message], marks: Marks) -> dict[int, Position]:
     """The last position of each partition of the stream that a mark in these messages has."""
     found = (marks.read(message, WRITTEN) for message in messages)
     return furthest(
-        *({mark["source"]: Position(*(mark[field] for field in Position._fields))} for mark in found if mark)
+        {mark["source"]: Position(*(mark[field] for field in Position._fields))} for mark in found if mark is not None
     )
 
 
@@ -158,7 +158,7 @@ def find_forgotten(
     undecided = open_offsets(admin, topic)
     for partition, offsets in undecided.items():
         with closing(written(connection, topic, partition, offsets.start, offsets.stop - 1)) as messages:
-            positions = furthest(positions, marked(messages, marks))
+            positions = furthest([positions, marked(messages, marks)])
     return Forgotten({partition: offsets.stop for partition, offsets in undecided.items()}, positions, recorded)
 
 

@@ -85,9 +85,8 @@ class RowLog:
         self._limit_read_at = time.monotonic()
         timeout = int(connection.client.get("transaction.timeout.ms", REQUEST_SECONDS * 1000))
         self._error: KafkaError | None = None
-        self._last: dict[
-            tuple[Topic, int], int
-        ] = {}  # the newest offset written to each partition, if not yet complete
+        # The newest offset written to each partition, if it is not yet complete.
+        self._last: dict[tuple[Topic, int], int] = {}
         self._producer = transactional_producer(
             connection,
             f"{run.id}{ROWS}",

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -24,7 +23,7 @@ from confluent_kafka import KafkaError, Message
 from tidemill.errors import LogLost
 from tidemill.kafka.client import Topic, end_offsets, first_offsets
 from tidemill.kafka.intake import RowMessage
-from tidemill.kafka.transactions import AGAIN_SECONDS, OPEN_SECONDS, open_offsets
+from tidemill.kafka.transactions import OPEN_SECONDS, open_before, open_offsets
 from tidemill.producer.answered import AnsweredRequests, Extents, Moves, Record
 from tidemill.producer.log_reader import committed, written
 from tidemill.producer.row_log import Delivery, RowLog
@@ -80,7 +79,7 @@ class RowRecovery:
             newest |= dict.fromkeys(record.rows, record)
             if any(last >= open_from.get(partition, last + 1) for partition, (_, last) in record.rows.items()):
                 recent.append(record)
-        proven = [record for record in forgotten if self._is_whole(record)]
+        proven = [record for record in forgotten if self._rows_of(record) is not None]
         self._end_open(open_from, requests_from is not None, proven == forgotten, recent)
         last = {record.transaction: record for record in newest.values()}
         for record in [*last.values(), *proven]:
@@ -116,15 +115,15 @@ class RowRecovery:
             if value is not None and self._log.request_marks.signs_value(message, REQUESTS, value):
                 yield Record.decode(value)
 
-    def _is_whole(self, record: Record) -> bool:
-        """Whether the log has all rows of a record, committed or not: a power cut may have taken some. A record of an
-        older version does not say where they are."""
-        whole = all(self._rows(partition, *extent) for partition, extent in record.rows.items())
+    def _rows_of(self, record: Record) -> dict[int, list[Message]] | None:
+        """The rows of a record by partition, committed or not. None where the log does not have all of them: a power
+        cut may have taken some, and a record of an older version does not say where they are."""
+        rows = {partition: self._rows(partition, *extent) for partition, extent in record.rows.items()}
         accepted = any(answer.outcome.accepted for answer in record.answers.values())
-        if not whole or (accepted and not record.rows):
+        if not all(rows.values()) or (accepted and not rows):
             logger.warning("Kafka has lost rows of requests that may have been answered; they can't be restored")
-            return False
-        return True
+            return None
+        return rows
 
     def _end_open(self, open_from: Mapping[int, int], requests: bool, proven: bool, records: Sequence[Record]) -> None:
         """End an earlier transaction that is still open.
@@ -162,16 +161,16 @@ class RowRecovery:
         Returns the record as it is committed then, and where the rows went. It is None where the log has no longer all
         of the rows, and the record is not committed.
         """
-        lost = {where: extent for where, extent in record.rows.items() if not self._is_readable(where, extent[1])}
+        lost = [partition for partition, (_, last) in record.rows.items() if not self._is_readable(partition, last)]
         if is_committed and not lost:
             return record, {}
-        rows = {partition: self._rows(partition, *extent) for partition, extent in lost.items()}
-        if not self._is_whole(record):
+        rows = self._rows_of(record)
+        if rows is None:
             return record if is_committed else None, {}
         self._log.begin()
         rewriting = Rewriting()
-        for partition, messages in rows.items():
-            self._log.send((RowMessage(partition, each.key(), each.value()) for each in messages), rewriting)
+        for partition in lost:
+            self._log.send((RowMessage(partition, each.key(), each.value()) for each in rows[partition]), rewriting)
         self._log.flush([rewriting])
         moves = {
             partition: dict(zip((message.offset() for message in rows[partition]), offsets, strict=True))
@@ -193,13 +192,9 @@ class RowRecovery:
         log = self._log
         if self._ends[partition] <= last:
             return False
-        limit = time.monotonic() + OPEN_SECONDS
-        while end_offsets(log.admin, log.topic, stable=True)[partition] <= last:
-            if time.monotonic() > limit:
-                hint = "end it with Kafka's kafka-transactions.sh"
-                raise LogLost(f"a transaction in partition {partition} of {log.topic.name} does not end", hint)
-            log.refuse_moved()
-            time.sleep(AGAIN_SECONDS)
+        if open_before(log.admin, log.topic, {partition: last + 1}, OPEN_SECONDS, log.refuse_moved):
+            hint = "end it with Kafka's kafka-transactions.sh"
+            raise LogLost(f"a transaction in partition {partition} of {log.topic.name} does not end", hint)
         if first_offsets(log.admin, log.topic)[partition] > last:
             return True
         with closing(committed(log.connection, log.topic, {partition: last}, {partition: last + 1})) as messages:
