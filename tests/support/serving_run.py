@@ -410,3 +410,13 @@ def write_key(folder: Path) -> Path:
 def basic_auth(password: str, user: str = "anyone") -> dict[str, str]:
     """The header of basic credentials."""
     return {"Authorization": f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"}
+
+
+class Clock:
+    """The clock, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now

@@ -17,6 +17,7 @@ from tests.support import wait_for
 from tests.support.kept_run import copy_of, versions
 from tests.support.serving_run import (
     ROW,
+    Clock,
     api_of,
     chance_of_good,
     choose,
@@ -381,16 +382,6 @@ def test_champions_are_swapped_under_load(run: Run) -> None:
 
 
 # --- damage -------------------------------------------------------------------------------------------------------
-
-
-class Clock:
-    """The clock, moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

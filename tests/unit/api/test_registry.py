@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from tests.support.serving_run import new_run, publish, routes_document, scorer_path, seal
+from tests.support.serving_run import Clock, new_run, publish, routes_document, scorer_path, seal
 from tidemill.api.app import create_app
 from tidemill.api.models import catalog_reader, health
 from tidemill.api.models import registry as registry_module
@@ -133,20 +132,14 @@ def test_any_failure_of_an_older_one_is_not_ready(run: Run, monkeypatch: pytest.
             raise ValueError(f"{'x' * 280} {run.folder}/batches and {run.folder}")
         return "made"
 
+    clock = Clock()
+    monkeypatch.setattr(registry_module, "time", clock)
     registry = refreshed(run, build)
     assert refused(registry, 1).message.startswith("generation 1 can't be served: ")
     refused(registry, 1)
     assert tries == [3, 1]
-    monkeypatch.setattr(registry_module, "time", Later())
+    clock.now += 10
     assert anyio.run(registry.index, registry.snapshot, GenerationRef(1), "rows") == "made"
-
-
-class Later:
-    """The clock, ten seconds on."""
-
-    @staticmethod
-    def monotonic() -> float:
-        return time.monotonic() + 10
 
 
 # --- the newest ---------------------------------------------------------------------------------------------------
